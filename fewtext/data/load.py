@@ -1,0 +1,173 @@
+"""Turn whatever a user has into `LabeledTexts`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import datasets
+from datasets.exceptions import DatasetNotFoundError
+from huggingface_hub.errors import HfHubHTTPError
+
+from fewtext.data.card import DataCard
+from fewtext.data.texts import LabeledTexts
+from fewtext.errors import DataError
+
+Source: TypeAlias = (
+    str | Path | LabeledTexts | DataCard | datasets.Dataset | datasets.DatasetDict | tuple[Sequence, Sequence]
+)
+
+TEXT_COLUMNS = ("text", "utterance", "utt", "sentence", "query", "question", "content", "title")
+LABEL_COLUMNS = ("label_text", "intent", "label", "category", "class", "topic", "label_name")
+ROW_SPLITS = {"valid": "validation", "val": "validation", "dev": "validation"}
+READERS: dict[str, tuple[str, dict[str, Any]]] = {
+    # Everything in a table of text is text: pandas would read "NA" as missing and "007" as a number.
+    ".csv": ("csv", {"dtype": str, "keep_default_na": False}),
+    ".tsv": ("csv", {"dtype": str, "keep_default_na": False, "sep": "\t"}),
+    ".json": ("json", {}),
+    ".jsonl": ("json", {}),
+    ".parquet": ("parquet", {}),
+}
+
+
+def load_texts(
+    source: Source,
+    *,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    split: str | None = None,
+    config: str | None = None,
+    revision: str | None = None,
+    out_of_scope_label: str | None = None,
+    descriptions: Mapping[str, str] | None = None,
+    data_root: str | Path | None = None,
+) -> LabeledTexts:
+    """Load labelled texts from nearly anything.
+
+    Args:
+        source: a card's name, a csv/tsv/json/jsonl/parquet file or a folder of them, a hub id, a
+            `datasets.Dataset` or `DatasetDict`, or a pair `(texts, labels)`.
+        text_column: column of the texts; guessed from `TEXT_COLUMNS` by default.
+        label_column: column of the labels (ClassLabel, string or integer); guessed from `LABEL_COLUMNS`.
+        split: only this row split; by default all, each text remembering its own.
+        config: configuration of a hub data set.
+        revision: commit, branch or tag of a hub data set.
+        out_of_scope_label: label of texts that belong to no class.
+        descriptions: words for a class that say more than its name.
+        data_root: folder in which cards find their data before they ask the hub.
+
+    Raises:
+        DataError: nothing of that name, a missing column, texts or labels that cannot be used, no network.
+    """
+    if isinstance(source, LabeledTexts):
+        return source if split is None else source.part(split)
+    if isinstance(source, tuple):
+        return LabeledTexts.of(*source, out_of_scope_label=out_of_scope_label, descriptions=descriptions)
+    if isinstance(source, DataCard) or (isinstance(source, str) and source in DataCard.names()):
+        texts = card_texts(source if isinstance(source, DataCard) else DataCard.read(source), data_root)
+        return texts if split is None else texts.part(split)
+    if isinstance(source, datasets.Dataset | datasets.DatasetDict):
+        rows, name = source, "dataset"
+    else:
+        rows, name = _read(str(source), config, revision), Path(str(source)).name
+    if isinstance(rows, datasets.Dataset):
+        rows = datasets.DatasetDict({"all": rows})
+    parts = {ROW_SPLITS.get(key, key): part for key, part in rows.items()}
+    if split is not None and split not in parts:
+        raise DataError(f"{name}: no {split!r} rows; the row splits are {sorted(parts)}.")
+    texts, labels, partition = [], [], []
+    for key, part in parts.items() if split is None else [(split, parts[split])]:
+        new_texts, new_labels = _columns(part, text_column, label_column, name)
+        texts += new_texts
+        labels += new_labels
+        partition += [key] * len(new_texts)
+    return LabeledTexts.of(
+        texts,
+        labels,
+        name=name,
+        out_of_scope_label=out_of_scope_label,
+        partition=partition if len(parts) > 1 and split is None else None,
+        descriptions=descriptions,
+    )
+
+
+def card_texts(card: DataCard, data_root: str | Path | None = None) -> LabeledTexts:
+    """Load the texts a card describes: from the data root, from the card's own folder, or from the hub.
+
+    Raises:
+        DataError: the data are not in the data root and cannot be had from the hub.
+    """
+    file = card.data_file(data_root)
+    if file is None:
+        if card.hub["id"] is None:
+            raise DataError(
+                f"card {card.name}: no public hub data set is known to equal it. Put the data in "
+                f"<data root>/{card.name}/data.parquet and give --data-root or FEWTEXT_DATA_ROOT."
+            )
+        named = {hub: official for official, hub in card.hub["splits"].items() if hub}
+        rows = _read(card.hub["id"], card.hub["config"], card.hub["revision"])
+        rows = datasets.DatasetDict({named[key]: part for key, part in rows.items() if key in named})
+        columns = {"text_column": card.hub["text_column"], "label_column": card.hub["label_column"]}
+        loaded = load_texts(rows, out_of_scope_label=card.out_of_scope_label, **columns)
+        return LabeledTexts(**(vars(loaded) | {"name": card.name}))
+    rows = _read(str(file))["train"]
+    partition = None
+    if card.row_split == "official":
+        partition = list(rows["split"][:])
+    elif card.row_split == "fold":
+        partition = ["test" if fold == card.test_fold else "train" for fold in rows["fold"][:]]
+    return LabeledTexts.of(
+        rows["text"][:],
+        rows["label"][:],
+        name=card.name,
+        out_of_scope_label=card.out_of_scope_label,
+        partition=partition,
+    )
+
+
+def _read(source: str, config: str | None = None, revision: str | None = None) -> datasets.DatasetDict:
+    path = Path(source)
+    try:
+        if path.is_file():
+            if path.suffix not in READERS:
+                raise DataError(f"{path.name}: cannot read {path.suffix or 'no suffix'}; known: {list(READERS)}.")
+            kind, options = READERS[path.suffix]
+            return datasets.load_dataset(kind, data_files=str(path), **options)
+        if path.is_dir():
+            return datasets.load_dataset(str(path))
+        if source.count("/") != 1 or path.suffix in READERS:
+            raise DataError(
+                f"{source}: no such file, folder or card. Cards: {', '.join(DataCard.names())}; "
+                "a hub data set is written owner/name."
+            )
+        try:
+            return datasets.load_dataset(source, config, revision=revision)
+        except RuntimeError as error:
+            if "scripts are no longer supported" not in str(error):
+                raise
+            # The hub keeps a Parquet copy of most data sets that only had a loading script.
+            return datasets.load_dataset(source, config, revision="refs/convert/parquet")
+    except (OSError, HfHubHTTPError, DatasetNotFoundError, datasets.exceptions.DatasetGenerationError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        where = "read" if path.exists() else "loaded from the hub"
+        raise DataError(
+            f"{source}: cannot be {where} ({reason[0]}). Check the name and the network, or give a local file."
+        ) from error
+
+
+def _columns(rows: datasets.Dataset, text: str | None, label: str | None, name: str) -> tuple[list, list]:
+    chosen = []
+    for role, wanted, usual in (("text", text, TEXT_COLUMNS), ("label", label, LABEL_COLUMNS)):
+        found = wanted if wanted is not None else next((c for c in usual if c in rows.column_names), None)
+        if found not in rows.column_names:
+            raise DataError(
+                f"{name}: no {role} column{f' {wanted!r}' if wanted else ''}; the columns are "
+                f"{rows.column_names}. Name it with {role}_column."
+            )
+        chosen.append(found)
+    texts, labels = rows[chosen[0]][:], rows[chosen[1]][:]
+    feature = rows.features[chosen[1]]
+    if isinstance(feature, datasets.ClassLabel):
+        labels = [None if value is None or value < 0 else feature.int2str(value) for value in labels]
+    return list(texts), list(labels)

@@ -1,0 +1,86 @@
+"""Prototypical networks: a class is the mean of its examples (Snell et al. 2017, https://arxiv.org/abs/1703.05175).
+
+The class's name, or a description of it, joins the examples as `name_weight` further ones (Ma et al. 2022,
+https://aclanthology.org/2022.naacl-main.279): a strong prior for one example, a faint one for twenty, and all there
+is for a class without any.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from fewtext.learners.base import MetaLearner, MetaOutput, query_loss
+from fewtext.nn.encoder import Encoder
+from fewtext.nn.heads import class_means, cosine, mask_classes, negative_squared_distance
+from fewtext.tensors import EpisodeBatch, Support, TaskState, Tokens
+
+
+@dataclass(frozen=True)
+class PrototypicalConfig:
+    """Settings of the prototypical learner.
+
+    Attributes:
+        distance: cosine similarity, or squared Euclidean distance of embeddings of length 1.
+        scale: first value of the learned factor of the logits (an inverse temperature).
+        name_weight: first value of the learned number of examples a class name counts for.
+        name_loss: share of the training loss that asks the names alone to classify the queries.
+    """
+
+    distance: Literal["cosine", "euclidean"] = "cosine"
+    scale: float = 20.0
+    name_weight: float = 1.0
+    name_loss: float = 0.5
+
+
+class Prototypical(MetaLearner, name="prototypical"):
+    """Classify by the nearest class mean. State: `prototypes` `[T, N, D]`, `class_mask` `[T, N]`."""
+
+    Config = PrototypicalConfig
+
+    def __init__(self, encoder: Encoder, config: PrototypicalConfig | None = None) -> None:
+        super().__init__(encoder, config)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(self.config.scale)))
+        self.log_name_weight = nn.Parameter(torch.tensor(math.log(self.config.name_weight)))
+
+    def adapt(self, support: Support) -> TaskState:
+        """Return the prototypes; no gradient step is taken."""
+        return self._state(support, *self._embed(support))
+
+    def predict(self, state: TaskState, query: Tokens) -> Tensor:
+        """Return scaled similarities to the prototypes."""
+        return self._logits(state, F.normalize(self.encoder(query), dim=-1))
+
+    def forward(self, episodes: EpisodeBatch) -> MetaOutput:
+        """Return the queries' loss against the prototypes, and against the names alone where there are any."""
+        examples, names = self._embed(episodes.support)
+        state = self._state(episodes.support, examples, names)
+        queries = F.normalize(self.encoder(episodes.query.tokens), dim=-1)
+        logits = self._logits(state, queries)
+        loss = query_loss(logits, episodes.query.labels)
+        if self.config.name_loss and episodes.support.names.lengths.any():
+            by_name = self._logits(state | {"prototypes": names}, queries)
+            share = self.config.name_loss
+            loss = (1 - share) * loss + share * query_loss(by_name, episodes.query.labels)
+        return MetaOutput(loss, logits)
+
+    def _embed(self, support: Support) -> tuple[Tensor, Tensor]:
+        """Return unit embeddings of the examples `[T, S, D]` and names `[T, N, D]`; absent rows are zero."""
+        return tuple(F.normalize(self.encoder(part), dim=-1) for part in (support.tokens, support.names))
+
+    def _state(self, support: Support, examples: Tensor, names: Tensor) -> TaskState:
+        means, counts = class_means(examples, support.labels, support.class_mask.shape[1])
+        weight = (support.names.lengths > 0) * self.log_name_weight.exp()
+        total = (counts + weight).clamp(min=torch.finfo(counts.dtype).tiny)
+        prototypes = (means * counts[..., None] + names * weight[..., None]) / total[..., None]
+        return {"prototypes": prototypes, "class_mask": support.class_mask}
+
+    def _logits(self, state: TaskState, queries: Tensor) -> Tensor:
+        similarity = cosine if self.config.distance == "cosine" else negative_squared_distance
+        logits = self.log_scale.exp() * similarity(queries, state["prototypes"])
+        return mask_classes(logits, state["class_mask"])

@@ -1,0 +1,1 @@
+"""Expected calibration error, as an `evaluate` module."""

@@ -1,0 +1,1 @@
+"""Accuracy over episodes with its confidence interval, as an `evaluate` module."""

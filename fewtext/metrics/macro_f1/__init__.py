@@ -1,0 +1,1 @@
+"""Macro-F1, as an `evaluate` module."""

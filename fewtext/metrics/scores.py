@@ -1,0 +1,45 @@
+"""The numbers fewtext reports, as functions of arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.metrics import f1_score
+
+
+def accuracy(predictions: np.ndarray, references: np.ndarray) -> float:
+    """Return the share of predictions that equal their reference."""
+    return float((np.asarray(predictions) == np.asarray(references)).mean())
+
+
+def macro_f1(predictions: np.ndarray, references: np.ndarray) -> float:
+    """Return the F1 score averaged over the classes of the references, each counting the same."""
+    labels = np.unique(references)
+    return float(f1_score(references, predictions, labels=labels, average="macro", zero_division=0.0))
+
+
+def mean_ci(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """Return the mean and the half width of its 95 % confidence interval (normal; NaN for a single value).
+
+    Of differences between two methods on the same episodes this is the paired interval.
+    """
+    values = np.asarray(values, dtype=float)
+    spread = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return float(values.mean()), 1.96 * float(spread)
+
+
+def calibration_error(probabilities: np.ndarray, references: np.ndarray, bins: int = 15) -> float:
+    """Return the expected calibration error (https://arxiv.org/abs/1706.04599).
+
+    Args:
+        probabilities: `[n, N]`.
+        references: `[n]` class numbers.
+        bins: equal-width bins of the highest probability.
+    """
+    probabilities, references = np.asarray(probabilities), np.asarray(references)
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == references
+    which = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [abs(right[which == b].mean() - confidence[which == b].mean()) * (which == b).mean() for b in set(which)]
+    return float(sum(gaps))

@@ -1,0 +1,88 @@
+"""Where each token goes: ragged texts into rectangular rows, with as little padding as possible.
+
+Several short texts share a row; a block mask keeps them apart and positions start again at each text, so a
+transformers model with absolute positions gives the same vectors as one text a row, from far fewer tokens.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Layout(NamedTuple):
+    """Rows for one forward pass; total is the number of real tokens.
+
+    Attributes:
+        ids: `[rows, width]` token numbers, `pad` where nothing is.
+        position: `[rows, width]`, place of each token in its own text.
+        text: `[rows, width]`, number of the text a token belongs to, -1 for padding.
+        flat: `[total]`, where each ragged token lies in the flattened rows.
+    """
+
+    ids: Tensor
+    position: Tensor
+    text: Tensor
+    flat: Tensor
+
+    def block_mask(self, dtype: torch.dtype) -> Tensor:
+        """Return an additive mask `[rows, 1, width, width]` that lets tokens see their own text only."""
+        same = self.text[:, :, None] == self.text[:, None, :]  # padding sees padding, so no row is all masked
+        return torch.zeros(same.shape, dtype=dtype, device=same.device).masked_fill_(
+            ~same, torch.finfo(dtype).min
+        )[:, None]
+
+
+def one_per_row(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give each text a row of its own: returns row and offset of each text."""
+    return np.arange(len(lengths)), np.zeros(len(lengths), dtype=np.int64)
+
+
+def pack(lengths: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Put texts into as few rows of `width` tokens as best-fit decreasing finds: row and offset of each text."""
+    row, offset = np.zeros(len(lengths), dtype=np.int64), np.zeros(len(lengths), dtype=np.int64)
+    open_rows: list[list[int]] = [[] for _ in range(width + 1)]  # by free tokens
+    used = 0
+    for text in np.argsort(-lengths, kind="stable"):
+        length = int(lengths[text])
+        free = next((free for free in range(length, width + 1) if open_rows[free]), None)
+        if free is None:
+            open_rows[width].append(used)
+            free, used = width, used + 1
+        row[text] = open_rows[free].pop()
+        offset[text] = width - free
+        open_rows[free - length].append(int(row[text]))
+    return row, offset
+
+
+def lay_out(ids: Tensor, lengths: Tensor, *, packed: bool, width: int = 64, pad: int = 0) -> Layout:
+    """Place the texts of T tasks; each task gets the same number of rows, task after task.
+
+    Args:
+        ids: `[total]` tokens, row after row, task after task.
+        lengths: `[T, S]` tokens per text, 0 for an absent one.
+        packed: several texts a row (True) or one (False).
+        width: tokens per row when packed; rows are as long as the longest text if that is longer.
+        pad: token number for padding.
+    """
+    sizes = lengths.cpu().numpy()
+    longest = int(sizes.max(initial=1))
+    width = max(width, longest) if packed else longest
+    per_task = [pack(own, width) if packed else one_per_row(own) for own in sizes]
+    used = max((int(row[own > 0].max(initial=-1)) + 1 for (row, _), own in zip(per_task, sizes, strict=True)), default=1)
+    used = max(used, 1)
+    start = np.concatenate([(task * used + row) * width + offset for task, (row, offset) in enumerate(per_task)])
+    flat_sizes = sizes.reshape(-1)
+    text = np.repeat(np.arange(len(flat_sizes)), flat_sizes)
+    position = np.arange(len(text)) - np.repeat(np.cumsum(flat_sizes) - flat_sizes, flat_sizes)
+    flat = torch.from_numpy(start[text] + position).to(ids.device)
+    shape = (len(sizes) * used * width,)
+
+    def rows(values: Tensor, fill: int) -> Tensor:
+        out = torch.full(shape, fill, dtype=torch.long, device=ids.device)
+        return out.index_copy_(0, flat, values.to(ids.device)).view(-1, width)
+
+    return Layout(rows(ids, pad), rows(torch.from_numpy(position), 0), rows(torch.from_numpy(text), -1), flat)

@@ -1,0 +1,115 @@
+"""The one shape of every result file, and the table beside it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("fewtext", "torch", "transformers", "peft", "accelerate", "datasets", "scikit-learn", "numpy")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured number.
+
+    Attributes:
+        name: what was measured, from general to special: `banking77/5-way-1-shot/prototypical`.
+        value: the number.
+        unit: its unit (`accuracy`, `points`, `s`, `texts/s`, …).
+        ci95: half width of the 95 % confidence interval.
+        n: how many episodes or runs the number averages.
+        peer: what it is compared with.
+        peer_value: the peer's number, measured in the same run.
+        ratio: how many times better than the peer.
+    """
+
+    name: str
+    value: float
+    unit: str
+    ci95: float | None = None
+    n: int | None = None
+    peer: str | None = None
+    peer_value: float | None = None
+    ratio: float | None = None
+
+    def entries(self) -> dict[str, Any]:
+        """Return the fields that apply."""
+        present = {key: value for key, value in asdict(self).items() if value is not None}
+        return {k: v for k, v in present.items() if not (isinstance(v, float) and math.isnan(v))}
+
+
+def write_results(path: str | Path, rows: Sequence[Row], command: str | None = None) -> Path:
+    """Write rows as JSON to `path` and as a table to the Markdown file beside it; returns the JSON's path."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    report = {
+        "command": command or " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "commit": _commit(),
+        "machine": _machine(),
+        "versions": {name: metadata.version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "rows": [row.entries() for row in rows],
+    }
+    report = {key: value for key, value in report.items() if value is not None}
+    path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    path.with_suffix(".md").write_text(f"`{report['command']}`\n\n{table(rows)}\n", "utf-8")
+    return path
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Return rows as a Markdown table that also reads well in a terminal; columns nobody fills are left out."""
+    shares = ("accuracy", "macro-F1")
+
+    def number(row: Row, value: float | None, sign: str = "") -> str:
+        if value is None or math.isnan(value):
+            return ""
+        return f"{100 * value:{sign}.1f}" if row.unit in shares else f"{value:{sign}.3g}"
+
+    lines = []
+    for row in rows:
+        interval = number(row, row.ci95)
+        lines.append(
+            {
+                "": row.name,
+                "value": number(row, row.value, "+" if row.unit == "points" else "") + (interval and f" ± {interval}"),
+                "unit": f"{row.unit}, %" if row.unit in shares else row.unit,
+                "n": "" if row.n is None else str(row.n),
+                "beside": "" if row.peer is None else f"{row.peer} {number(row, row.peer_value)}".rstrip(),
+                "ratio": "" if row.ratio is None else f"{row.ratio:.2f}×",
+            }
+        )
+    if not lines:
+        return ""
+    columns = [key for key in lines[0] if key in ("", "value") or any(line[key] for line in lines)]
+    width = {key: max(len(key), *(len(line[key]) for line in lines)) for key in columns}
+    head = "| " + " | ".join(key.ljust(width[key]) for key in columns) + " |"
+    rule = "|" + "|".join("-" * (width[key] + 2) for key in columns) + "|"
+    body = ["| " + " | ".join(line[key].ljust(width[key]) for key in columns) + " |" for line in lines]
+    return "\n".join([head, rule, *body])
+
+
+def _commit() -> str | None:
+    here = Path(__file__).parent
+    try:
+        show = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        dirty = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None  # an installed package has no commit, only a version
+    return show.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
+
+
+def _machine() -> dict[str, Any]:
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        processor = names[0] if names else processor
+    return {"processor": processor, "cores": os.cpu_count(), "system": platform.system()}

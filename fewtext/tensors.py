@@ -1,0 +1,78 @@
+"""The few values that travel between rooms.
+
+Shape legend, used everywhere: T tasks, S support rows, Q query rows, N classes, D embedding, R LoRA rank.
+The task dimension always comes first, so tasks can be batched, sliced, stored and retrieved alike.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+ABSENT = -100
+"""Label of a row that is not there; the value PyTorch's cross-entropy ignores."""
+
+TaskState: TypeAlias = dict[str, Tensor]
+"""What a learner knows about T tasks after adapting: every tensor has a leading T."""
+
+
+class Tokens(NamedTuple):
+    """Tokenised texts without padding, row after row, task after task.
+
+    Attributes:
+        ids: `[total]`, the tokens of all rows end to end.
+        lengths: `[T, S]`, tokens per row; 0 marks an absent row.
+        text_ids: `[T, S]`, a stable number per text (a cache key), -1 where unknown.
+    """
+
+    ids: Tensor
+    lengths: Tensor
+    text_ids: Tensor
+
+    def to(self, device: torch.device | str) -> Tokens:
+        """Return the same tokens on `device`."""
+        return Tokens(*(tensor.to(device) for tensor in self))
+
+
+class Support(NamedTuple):
+    """The labelled texts of T tasks.
+
+    Attributes:
+        tokens: the texts, `[T, S]` rows.
+        labels: `[T, S]`, class numbers below N; `ABSENT` where there is no row.
+        names: `[T, N]` rows, a label name or description per class; length 0 means none.
+        class_mask: `[T, N]`, False where a task has fewer than N classes.
+    """
+
+    tokens: Tokens
+    labels: Tensor
+    names: Tokens
+    class_mask: Tensor
+
+    def to(self, device: torch.device | str) -> Support:
+        """Return the same support on `device`."""
+        return Support(*(part.to(device) for part in self))
+
+
+class Query(NamedTuple):
+    """The texts of T tasks that are to be classified: `tokens` `[T, Q]` rows and `labels` `[T, Q]`."""
+
+    tokens: Tokens
+    labels: Tensor
+
+    def to(self, device: torch.device | str) -> Query:
+        """Return the same query on `device`."""
+        return Query(*(part.to(device) for part in self))
+
+
+class EpisodeBatch(NamedTuple):
+    """T episodes: what is learnt from, and what is asked."""
+
+    support: Support
+    query: Query
+
+    def to(self, device: torch.device | str) -> EpisodeBatch:
+        """Return the same episodes on `device`."""
+        return EpisodeBatch(self.support.to(device), self.query.to(device))
