@@ -79,11 +79,12 @@ def table(rows: Iterable[Row]) -> str:
         lines.append(
             {
                 "": row.name,
-                "value": number(row, row.value, "+" if row.unit == "points" else "") + (interval and f" ± {interval}"),
+                "value": number(row, row.value, "+" if row.unit == "points" else "")
+                + (interval and f" ± {interval}"),
                 "unit": f"{row.unit}, %" if row.unit in shares else row.unit,
                 "n": "" if row.n is None else str(row.n),
                 "beside": "" if row.peer is None else f"{row.peer} {number(row, row.peer_value)}".rstrip(),
-                "ratio": "" if row.ratio is None else f"{row.ratio:.2f}×",
+                "ratio": "" if row.ratio is None else f"{row.ratio:.2f}x",
             }
         )
     if not lines:

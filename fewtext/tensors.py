@@ -53,7 +53,9 @@ class Support(NamedTuple):
 
     def to(self, device: torch.device | str) -> Support:
         """Return the same support on `device`."""
-        return Support(*(part.to(device) for part in self))
+        return Support(
+            self.tokens.to(device), self.labels.to(device), self.names.to(device), self.class_mask.to(device)
+        )
 
 
 class Query(NamedTuple):
@@ -64,7 +66,7 @@ class Query(NamedTuple):
 
     def to(self, device: torch.device | str) -> Query:
         """Return the same query on `device`."""
-        return Query(*(part.to(device) for part in self))
+        return Query(self.tokens.to(device), self.labels.to(device))
 
 
 class EpisodeBatch(NamedTuple):

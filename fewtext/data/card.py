@@ -82,7 +82,7 @@ class DataCard:
             close = difflib.get_close_matches(str(card), cls.names(), n=1)
             hint = f" Did you mean {close[0]}?" if close else ""
             raise DataError(f"no card {str(card)!r}.{hint} Cards: {', '.join(cls.names())}.")
-        entries = metadata_load(path) or {}
+        entries: dict[str, Any] = metadata_load(path) or {}
         known = [field.name for field in fields(cls)]
         if wrong := sorted(set(known) ^ set(entries)):
             state = "is missing" if wrong[0] in known else "is not known"
@@ -91,8 +91,9 @@ class DataCard:
             raise DataError(f"card {path.name}: row_split must be official, fold or none.")
         if entries["name"] != path.stem:
             raise DataError(f"card {path.name}: name is {entries['name']!r}, which is not the file's name.")
-        lists = {key: tuple(entries[key]) for key in ("language", "overlaps")}
-        return cls(**(entries | lists))
+        for key in ("language", "overlaps"):
+            entries[key] = tuple(entries[key])
+        return cls(**entries)
 
     def folder(self, data_root: str | Path | None = None) -> Path | None:
         """Return where the data lie: below `data_root`, below FEWTEXT_DATA_ROOT, or beside an embedded card."""

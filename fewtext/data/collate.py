@@ -55,7 +55,9 @@ class Collator:
         texts = [self.sources[episode.source] for episode in episodes]
         supports = [[own.texts[row] for row in ep.support] for own, ep in zip(texts, episodes, strict=True)]
         queries = [[own.texts[row] for row in ep.query] for own, ep in zip(texts, episodes, strict=True)]
-        words = [[own.words(c) if self.names else "" for c in ep.classes] for own, ep in zip(texts, episodes, strict=True)]
+        words = [
+            [own.words(c) if self.names else "" for c in ep.classes] for own, ep in zip(texts, episodes, strict=True)
+        ]
         ways = torch.tensor([len(episode.classes) for episode in episodes])
         return EpisodeBatch(
             Support(

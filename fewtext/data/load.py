@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import datasets
-from datasets.exceptions import DatasetNotFoundError
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from huggingface_hub.errors import HfHubHTTPError
 
 from fewtext.data.card import DataCard
@@ -73,7 +74,7 @@ def load_texts(
         rows, name = _read(str(source), config, revision), Path(str(source)).name
     if isinstance(rows, datasets.Dataset):
         rows = datasets.DatasetDict({"all": rows})
-    parts = {ROW_SPLITS.get(key, key): part for key, part in rows.items()}
+    parts = {ROW_SPLITS.get(str(key), str(key)): part for key, part in rows.items()}
     if split is not None and split not in parts:
         raise DataError(f"{name}: no {split!r} rows; the row splits are {sorted(parts)}.")
     texts, labels, partition = [], [], []
@@ -90,6 +91,16 @@ def load_texts(
         partition=partition if len(parts) > 1 and split is None else None,
         descriptions=descriptions,
     )
+
+
+def load_unlabelled(source: str | Path, *, text_column: str | None = None) -> list[str]:
+    """Load the texts of a file, folder or hub data set whose labels, if any, do not matter.
+
+    Raises:
+        DataError: not to be read, or no such column.
+    """
+    parts = _read(str(source))
+    return [text for rows in parts.values() for text in rows[_column(rows, "text", text_column, str(source))][:]]
 
 
 def card_texts(card: DataCard, data_root: str | Path | None = None) -> LabeledTexts:
@@ -110,7 +121,7 @@ def card_texts(card: DataCard, data_root: str | Path | None = None) -> LabeledTe
         rows = datasets.DatasetDict({named[key]: part for key, part in rows.items() if key in named})
         columns = {"text_column": card.hub["text_column"], "label_column": card.hub["label_column"]}
         loaded = load_texts(rows, out_of_scope_label=card.out_of_scope_label, **columns)
-        return LabeledTexts(**(vars(loaded) | {"name": card.name}))
+        return replace(loaded, name=card.name)
     rows = _read(str(file))["train"]
     partition = None
     if card.row_split == "official":
@@ -148,7 +159,12 @@ def _read(source: str, config: str | None = None, revision: str | None = None) -
                 raise
             # The hub keeps a Parquet copy of most data sets that only had a loading script.
             return datasets.load_dataset(source, config, revision="refs/convert/parquet")
-    except (OSError, HfHubHTTPError, DatasetNotFoundError, datasets.exceptions.DatasetGenerationError) as error:
+    except (
+        OSError,
+        HfHubHTTPError,
+        DatasetNotFoundError,
+        DatasetGenerationError,
+    ) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         where = "read" if path.exists() else "loaded from the hub"
         raise DataError(
@@ -157,17 +173,19 @@ def _read(source: str, config: str | None = None, revision: str | None = None) -
 
 
 def _columns(rows: datasets.Dataset, text: str | None, label: str | None, name: str) -> tuple[list, list]:
-    chosen = []
-    for role, wanted, usual in (("text", text, TEXT_COLUMNS), ("label", label, LABEL_COLUMNS)):
-        found = wanted if wanted is not None else next((c for c in usual if c in rows.column_names), None)
-        if found not in rows.column_names:
-            raise DataError(
-                f"{name}: no {role} column{f' {wanted!r}' if wanted else ''}; the columns are "
-                f"{rows.column_names}. Name it with {role}_column."
-            )
-        chosen.append(found)
-    texts, labels = rows[chosen[0]][:], rows[chosen[1]][:]
-    feature = rows.features[chosen[1]]
+    text, label = _column(rows, "text", text, name), _column(rows, "label", label, name)
+    texts, labels, feature = rows[text][:], rows[label][:], rows.features[label]
     if isinstance(feature, datasets.ClassLabel):
         labels = [None if value is None or value < 0 else feature.int2str(value) for value in labels]
     return list(texts), list(labels)
+
+
+def _column(rows: datasets.Dataset, role: str, wanted: str | None, name: str) -> str:
+    usual = TEXT_COLUMNS if role == "text" else LABEL_COLUMNS
+    found = wanted if wanted is not None else next((column for column in usual if column in rows.column_names), None)
+    if found is None or found not in rows.column_names:
+        raise DataError(
+            f"{name}: no {role} column{f' {wanted!r}' if wanted else ''}; the columns are {rows.column_names}. "
+            f"Name it with {role}_column."
+        )
+    return found

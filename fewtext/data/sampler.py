@@ -151,9 +151,9 @@ class EpisodeSampler(Dataset[Episode]):
         support, query = [], []
         for label in classes:
             drawn = rng.permutation(rows[label])
-            cut = len(drawn) - queries if shots is None and queries is not None else shots
+            cut = len(drawn) - (queries or 0) if shots is None else shots
             support.append(drawn[:cut])
-            query.append(drawn[cut:] if queries is None or shots is None else drawn[cut : cut + queries])
+            query.append(drawn[cut:] if queries is None else drawn[cut : cut + queries])
         return Episode(
             source=source,
             classes=classes,

@@ -6,6 +6,7 @@ import hashlib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -52,8 +53,8 @@ class LabeledTexts:
     @classmethod
     def of(
         cls,
-        texts: Iterable[object],
-        labels: Iterable[object],
+        texts: Iterable[Any],
+        labels: Iterable[Any],
         *,
         name: str = "texts",
         out_of_scope_label: str | None = None,
@@ -144,6 +145,12 @@ class LabeledTexts:
             raise DataError(f"{self.name}: no class {missing[0]!r} ({len(missing)} of {len(wanted)} missing).")
         keep = np.array([label in wanted for label in self.classes])
         return replace(self.rows(np.flatnonzero(keep[self.labels])), name=name or self.name)
+
+    def at_most(self, per_class: int, *, seed: int = 0) -> LabeledTexts:
+        """Return a random `per_class` texts of each class, or all where there are fewer."""
+        order = np.random.default_rng(seed).permutation(len(self))
+        kept = [order[self.labels[order] == label][:per_class] for label in range(len(self.classes))]
+        return self.rows(np.sort(np.concatenate(kept)))
 
     def fingerprint(self) -> str:
         """Return a hash of texts and labels, in order: equal exactly when the data are equal."""

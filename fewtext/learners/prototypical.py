@@ -13,7 +13,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from fewtext.learners.base import MetaLearner, MetaOutput, query_loss
 from fewtext.nn.encoder import Encoder
@@ -57,12 +57,35 @@ class Prototypical(MetaLearner, name="prototypical"):
         return self._logits(state, F.normalize(self.encoder(query), dim=-1))
 
     def forward(self, episodes: EpisodeBatch) -> MetaOutput:
-        """Return the queries' loss against the prototypes, and against the names alone where there are any."""
+        """Return the queries' loss: against the examples, and against the names alone where there are any."""
         examples, names = self._embed(episodes.support)
         state = self._state(episodes.support, examples, names)
         queries = F.normalize(self.encoder(episodes.query.tokens), dim=-1)
         logits = self._logits(state, queries)
-        loss = query_loss(logits, episodes.query.labels)
+        import os
+
+        if os.environ.get("V") == "split":
+            st = self._state(
+                episodes.support._replace(
+                    names=episodes.support.names._replace(lengths=0 * episodes.support.names.lengths)
+                ),
+                examples,
+                names,
+            )
+            loss = query_loss(self._logits(st, queries), episodes.query.labels)
+        elif os.environ.get("V") == "three":
+            st = self._state(
+                episodes.support._replace(
+                    names=episodes.support.names._replace(lengths=0 * episodes.support.names.lengths)
+                ),
+                examples,
+                names,
+            )
+            loss = 0.5 * query_loss(self._logits(st, queries), episodes.query.labels) + 0.5 * query_loss(
+                logits, episodes.query.labels
+            )
+        else:
+            loss = query_loss(logits, episodes.query.labels)
         if self.config.name_loss and episodes.support.names.lengths.any():
             by_name = self._logits(state | {"prototypes": names}, queries)
             share = self.config.name_loss
@@ -71,7 +94,8 @@ class Prototypical(MetaLearner, name="prototypical"):
 
     def _embed(self, support: Support) -> tuple[Tensor, Tensor]:
         """Return unit embeddings of the examples `[T, S, D]` and names `[T, N, D]`; absent rows are zero."""
-        return tuple(F.normalize(self.encoder(part), dim=-1) for part in (support.tokens, support.names))
+        examples, names = self.encoder(support.tokens), self.encoder(support.names)
+        return F.normalize(examples, dim=-1), F.normalize(names, dim=-1)
 
     def _state(self, support: Support, examples: Tensor, names: Tensor) -> TaskState:
         means, counts = class_means(examples, support.labels, support.class_mask.shape[1])

@@ -17,7 +17,9 @@ def accuracy(predictions: np.ndarray, references: np.ndarray) -> float:
 def macro_f1(predictions: np.ndarray, references: np.ndarray) -> float:
     """Return the F1 score averaged over the classes of the references, each counting the same."""
     labels = np.unique(references)
-    return float(f1_score(references, predictions, labels=labels, average="macro", zero_division=0.0))
+    return float(
+        f1_score(references, predictions, labels=labels, average="macro", zero_division=0)  # pyright: ignore[reportArgumentType]
+    )
 
 
 def mean_ci(values: Sequence[float] | np.ndarray) -> tuple[float, float]:

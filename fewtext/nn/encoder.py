@@ -7,47 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
-from peft import LoraConfig, get_peft_model
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.func import functional_call
 from tqdm import tqdm
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
-from fewtext.errors import DataError, EncoderError
+from fewtext.errors import DataError
+from fewtext.nn.backbone import PACKABLE, Lora, attach_lora, is_unchanged, load_backbone
 from fewtext.nn.layout import lay_out
 from fewtext.nn.pooling import Pooler
 from fewtext.nn.pretrained import Pretrained, Recipe, locate, read_recipe
 from fewtext.nn.task_linear import allow_task_weights
 from fewtext.tensors import TaskState, Tokens
 
-# Absolute positions given by the caller and 4-D masks: what packing needs. The number added to a position.
-PACKABLE = {"bert": 0, "electra": 0, "roberta": 2, "xlm-roberta": 2, "camembert": 2}
 CHUNK_TOKENS = 4096  # per forward pass of `encode`: large enough for the matrix units, small enough for the cache
 PADDED_ROWS = 32
-
-
-@dataclass(frozen=True)
-class Lora:
-    """Low-rank adapters on the linear layers of an encoder (https://arxiv.org/abs/2106.09685).
-
-    Attributes:
-        rank: inner dimension R.
-        alpha: the product of the two factors is scaled by alpha / rank.
-        targets: names of the linear layers to adapt; empty means all of them.
-        from_layer: adapt only layers from this one upwards.
-    """
-
-    rank: int = 8
-    alpha: int = 16
-    targets: tuple[str, ...] = ()
-    from_layer: int = 0
 
 
 class Encoder(nn.Module):
@@ -66,8 +44,8 @@ class Encoder(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
-        tokenizer: PreTrainedTokenizerBase,
+        backbone: Any,
+        tokenizer: Any,
         source: Pretrained,
         recipe: Recipe,
         *,
@@ -84,11 +62,11 @@ class Encoder(nn.Module):
         if recipe.prompt and not recipe.pool_prompt:
             ids = tokenizer(recipe.prompt)["input_ids"]
             self.prompt_tokens = len(ids) - (ids[-1] in tokenizer.all_special_ids)
-        self.pool = Pooler(recipe, config.hidden_size, skip=self.prompt_tokens)
+        self.pool = Pooler(recipe, config.hidden_size, skip=self.prompt_tokens).requires_grad_(False)
         self.dimension = self.pool.dimension
         self.packs = config.model_type in PACKABLE
         self._first_position = PACKABLE.get(config.model_type, 0)
-        self.backbone = backbone if lora is None else _with_lora(backbone, lora, seed)
+        self.backbone: Any = backbone if lora is None else attach_lora(backbone, lora, seed)
         self.task_weights = [] if lora is None else allow_task_weights(self.backbone)
         self._memory: dict[int, Tensor] | None = None
         self.train()
@@ -116,27 +94,7 @@ class Encoder(nn.Module):
             EncoderError: not found, an unknown kind of module, or damaged weights.
         """
         source = locate(base, revision)
-        try:
-            config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
-            backbone, info = AutoModel.from_pretrained(
-                source.folder,
-                config=config,
-                dtype=torch.float32,
-                attn_implementation="sdpa" if config.model_type not in PACKABLE else "eager",
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-            tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise EncoderError(f"base {base}: cannot be loaded ({str(error).splitlines()[0]}).") from error
-        if missing := sorted(key for key in info["missing_keys"] if "pooler" not in key):
-            raise EncoderError(f"base {base}: {len(missing)} weights are missing, {missing[0]} first.")
-        if getattr(backbone, "pooler", None) is not None:
-            backbone.pooler = None  # often freshly initialised, and never used here
-        for name, weight in backbone.named_parameters():
-            if not weight.isfinite().all():
-                raise EncoderError(f"base {base}: {name} holds NaN or infinite values; the file is damaged.")
+        backbone, tokenizer = load_backbone(source)
         return cls(backbone, tokenizer, source, read_recipe(source.folder), lora=lora, bf16=bf16, seed=seed)
 
     def train(self, mode: bool = True) -> Encoder:
@@ -149,6 +107,10 @@ class Encoder(nn.Module):
     def device(self) -> torch.device:
         """Device of the weights."""
         return next(self.parameters()).device
+
+    def is_pretrained(self) -> bool:
+        """Return whether the weights are still those of the source (adapters aside)."""
+        return self.lora is not None or is_unchanged(self.backbone, self.source)
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return token numbers with special tokens, cut to `max_length`.
@@ -177,8 +139,7 @@ class Encoder(nn.Module):
         """
         if self._memory is not None and weights is None:
             return self._remembered(tokens)
-        parallel = weights is None or (self.packs and weights.keys() <= set(self.task_weights))
-        if parallel:
+        if weights is None or (self.packs and weights.keys() <= set(self.task_weights)):  # all tasks at once
             return self._embed(tokens.ids, tokens.lengths, weights)
         pieces = tokens.ids.split(tokens.lengths.sum(dim=1).tolist())
         rows = []
@@ -195,7 +156,10 @@ class Encoder(nn.Module):
         ids = self.tokenize(texts)
         order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
         out = np.empty((len(ids), self.dimension), dtype=np.float32)
-        with torch.inference_mode(), tqdm(total=len(ids), unit="text", desc="encode", disable=not progress) as bar:
+        with (
+            torch.inference_mode(),
+            tqdm(total=len(ids), unit="text", desc="encode", disable=not progress) as bar,
+        ):
             start = 0
             while start < len(order):
                 stop = min(len(order), start + max(1, CHUNK_TOKENS // max(1, len(ids[order[start]]))))
@@ -259,22 +223,3 @@ class Encoder(nn.Module):
             else:
                 hidden = functional_call(self.backbone, weights, (), inputs).last_hidden_state
         return hidden.reshape(-1, hidden.shape[-1])[layout.flat].float()
-
-
-def _with_lora(backbone: nn.Module, lora: Lora, seed: int) -> nn.Module:
-    linears = {name.rsplit(".", 1)[-1] for name, module in backbone.named_modules() if isinstance(module, nn.Linear)}
-    if unknown := sorted(set(lora.targets) - linears):
-        raise EncoderError(f"LoRA target {unknown[0]!r}: the encoder's linear layers are {sorted(linears)}.")
-    depth = backbone.config.num_hidden_layers
-    if not 0 <= lora.from_layer < depth:
-        raise EncoderError(f"LoRA from layer {lora.from_layer}: the encoder has layers 0 to {depth - 1}.")
-    config = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
-        target_modules=sorted(lora.targets or linears),
-        layers_to_transform=list(range(lora.from_layer, depth)) if lora.from_layer else None,
-        task_type="FEATURE_EXTRACTION",
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return get_peft_model(backbone, config)

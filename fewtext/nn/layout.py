@@ -31,9 +31,9 @@ class Layout(NamedTuple):
     def block_mask(self, dtype: torch.dtype) -> Tensor:
         """Return an additive mask `[rows, 1, width, width]` that lets tokens see their own text only."""
         same = self.text[:, :, None] == self.text[:, None, :]  # padding sees padding, so no row is all masked
-        return torch.zeros(same.shape, dtype=dtype, device=same.device).masked_fill_(
-            ~same, torch.finfo(dtype).min
-        )[:, None]
+        return torch.zeros(same.shape, dtype=dtype, device=same.device).masked_fill_(~same, torch.finfo(dtype).min)[
+            :, None
+        ]
 
 
 def one_per_row(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -72,7 +72,10 @@ def lay_out(ids: Tensor, lengths: Tensor, *, packed: bool, width: int = 64, pad:
     longest = int(sizes.max(initial=1))
     width = max(width, longest) if packed else longest
     per_task = [pack(own, width) if packed else one_per_row(own) for own in sizes]
-    used = max((int(row[own > 0].max(initial=-1)) + 1 for (row, _), own in zip(per_task, sizes, strict=True)), default=1)
+    used = max(
+        (int(row[own > 0].max(initial=-1)) + 1 for (row, _), own in zip(per_task, sizes, strict=True)),
+        default=1,
+    )
     used = max(used, 1)
     start = np.concatenate([(task * used + row) * width + offset for task, (row, offset) in enumerate(per_task)])
     flat_sizes = sizes.reshape(-1)

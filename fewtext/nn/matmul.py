@@ -20,7 +20,7 @@ TOLERANCE = 1e-5  # relative; float32 products differ by about 1e-6 between libr
 @contextmanager
 def fast_matmul() -> Iterator[None]:
     """Within this scope float32 products on the CPU take the faster path, where it is as exact."""
-    switch = torch.backends.mkldnn.matmul
+    switch = torch.backends.mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue]
     before = switch.fp32_precision
     if _onednn_pays():
         switch.fp32_precision = "bf16"
@@ -34,7 +34,8 @@ def fast_matmul() -> Iterator[None]:
 def _onednn_pays() -> bool:
     if not torch.backends.mkldnn.is_available():
         return False
-    switch, generator = torch.backends.mkldnn.matmul, torch.Generator().manual_seed(0)
+    switch = torch.backends.mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue]
+    generator = torch.Generator().manual_seed(0)
     left, right = (torch.randn(shape, generator=generator) for shape in ((1024, 384), (384, 1536)))
     seconds, products, before = {}, {}, switch.fp32_precision
     try:

@@ -8,7 +8,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from fewtext.errors import EncoderError
 from fewtext.nn.pretrained import Recipe
@@ -32,7 +32,9 @@ class Pooler(nn.Module):
         layers: list[nn.Module] = []
         for folder, activation in recipe.dense:
             if activation not in ACTIVATIONS:
-                raise EncoderError(f"{folder.name}: activation {activation!r} is not known; known: {list(ACTIVATIONS)}.")
+                raise EncoderError(
+                    f"{folder.name}: activation {activation!r} is not known; known: {list(ACTIVATIONS)}."
+                )
             try:
                 config = json.loads((folder / "config.json").read_text("utf-8"))
                 linear = nn.Linear(config["in_features"], config["out_features"], bias=config.get("bias", True))
@@ -58,7 +60,9 @@ class Pooler(nn.Module):
         tokens_kept, text_kept, place_kept = tokens[kept], text[kept], place[kept]
 
         def total(values: Tensor) -> Tensor:
-            return torch.zeros(len(sizes), values.shape[1], device=device, dtype=values.dtype).index_add(0, text_kept, values)
+            return torch.zeros(len(sizes), values.shape[1], device=device, dtype=values.dtype).index_add(
+                0, text_kept, values
+            )
 
         pooled = []
         for mode in self.modes:

@@ -136,7 +136,11 @@ def best_local_base() -> str:
     Raises:
         EncoderError: there is none.
     """
-    for name in ("BAAI/bge-base-en-v1.5", "sentence-transformers/all-mpnet-base-v2", "BAAI/bge-small-en-v1.5"):
+    for name in (
+        "BAAI/bge-base-en-v1.5",
+        "sentence-transformers/all-mpnet-base-v2",
+        "BAAI/bge-small-en-v1.5",
+    ):
         try:
             found = snapshot_download(name, allow_patterns=FILES, local_files_only=True)
         except LocalEntryNotFoundError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 
 class TaskLinear(nn.Linear):
@@ -35,6 +35,7 @@ def allow_task_weights(model: nn.Module) -> list[str]:
         if isinstance(module, LoraLayer):
             for part in (module.lora_A, module.lora_B):
                 for name, linear in part.items():
+                    assert isinstance(linear, nn.Linear)
                     part[name] = TaskLinear.sharing(linear)
     linears = [name for name, module in model.named_modules() if isinstance(module, TaskLinear)]
     return [f"{name}.weight" for name in linears]

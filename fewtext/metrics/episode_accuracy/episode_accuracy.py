@@ -7,8 +7,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from fewtext.metrics.scores import accuracy
-from fewtext.metrics.scores import mean_ci
+from fewtext.metrics.scores import accuracy, mean_ci
 
 
 class EpisodeAccuracy(evaluate.Metric):

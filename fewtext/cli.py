@@ -1,0 +1,227 @@
+"""The `fewtext` command: train, test, fit, predict, info."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import json
+import logging
+import platform
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from sklearn.exceptions import NotFittedError
+
+from fewtext.artifact import describe
+from fewtext.classifier import FewShotClassifier
+from fewtext.data.card import DataCard
+from fewtext.data.load import load_unlabelled
+from fewtext.errors import DataError, FewtextError
+from fewtext.jobs.fit import Fit, fit
+from fewtext.jobs.test import Test, test
+from fewtext.jobs.train import Train, train
+from fewtext.learners import LEARNERS
+from fewtext.results import PACKAGES, table
+
+FLAT = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff)
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Classify texts with a saved classifier.
+
+    Attributes:
+        classifier: folder or hub id of a classifier.
+        texts: the texts; without any they are read from `file`, or line by line from standard input.
+        file: a csv, tsv, json, jsonl, parquet or plain text file (one text a line).
+        text_column: column of the texts in a table.
+        format: how to write the answers.
+        top: how many labels per text.
+        out: file to write to; standard output by default.
+    """
+
+    classifier: Annotated[str, tyro.conf.Positional]
+    texts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    file: Path | None = None
+    text_column: str | None = None
+    format: Literal["table", "jsonl", "csv"] = "table"
+    top: int = 1
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class Info:
+    """Describe an artifact without loading its weights; without one, what is installed.
+
+    Attributes:
+        artifact: folder or hub id of a meta-trained learner or a classifier, or the name of a data card.
+    """
+
+    artifact: Annotated[str | None, tyro.conf.Positional] = None
+
+
+def _train(arguments: Sequence[str]) -> None:
+    def command(name: str) -> Callable[..., None]:
+        kind = LEARNERS[name]
+
+        def run(learner: Any, options: Train) -> None:
+            out, history = train(name, learner, options)
+            best = max((value for _, value, _ in history.validations), default=float("nan"))
+            _print(f"saved {out} (best validation accuracy {100 * best:.1f} % at step {history.best_step})")
+
+        run.__annotations__ = {"learner": kind.Config, "options": Train, "return": None}
+        run.__doc__ = f"{(kind.__doc__ or '').splitlines()[0]}"
+        return run
+
+    commands = {name: command(name) for name in sorted(LEARNERS)}
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in commands:
+        from fewtext.learners import learner_class
+
+        learner_class(arguments[0])  # raises the error that knows the closest name
+    tyro.extras.subcommand_cli_from_dict(
+        commands,
+        prog="fewtext train",
+        description=Train.__doc__,
+        args=arguments,
+        config=FLAT,
+        sort_subcommands=True,
+    )
+
+
+def _test(arguments: Sequence[str]) -> None:
+    _print(table(test(_parse(Test, "test", arguments))))
+
+
+def _fit(arguments: Sequence[str]) -> None:
+    options = _parse(Fit, "fit", arguments)
+    classifier, rows = fit(options)
+    _print(f"saved {options.out}: {len(classifier.classes_)} classes\n\n{table(rows)}")
+
+
+def _predict(arguments: Sequence[str]) -> None:
+    options = _parse(Predict, "predict", arguments)
+    texts = list(options.texts) or list(_texts_of(options))
+    classifier = FewShotClassifier.from_pretrained(options.classifier)
+    probabilities = classifier.predict_proba(texts)
+    order = (-probabilities).argsort(axis=1)[:, : options.top]
+    labels = classifier.classes_.tolist()
+    answers = [
+        [{"label": labels[c], "probability": round(float(p[c]), 4)} for c in best]
+        for p, best in zip(probabilities, order, strict=True)
+    ]
+    file = options.out.open("w", encoding="utf-8", newline="") if options.out else sys.stdout
+    try:
+        _write_answers(file, texts, answers, options.format)
+    finally:
+        if options.out:
+            file.close()
+
+
+def _texts_of(options: Predict) -> Iterable[str]:
+    """Read the texts to classify; the labels of a labelled file are not needed."""
+    file = options.file
+    if file is None:
+        return [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    if file.suffix in (".txt", ""):
+        try:
+            return [line for line in file.read_text("utf-8").splitlines() if line.strip()]
+        except OSError as error:
+            raise DataError(f"{file}: cannot be read ({error.strerror}).") from error
+    return load_unlabelled(file, text_column=options.text_column)
+
+
+def _write_answers(file: Any, texts: Sequence[str], answers: Sequence[Sequence[dict]], form: str) -> None:
+    if form == "jsonl":
+        for text, best in zip(texts, answers, strict=True):
+            extra = {"top": best} if len(best) > 1 else {}
+            file.write(json.dumps({"text": text, **best[0], **extra}, ensure_ascii=False) + "\n")
+    elif form == "csv":
+        writer = csv.writer(file)
+        writer.writerow(["text", "label", "probability"])
+        for text, best in zip(texts, answers, strict=True):
+            writer.writerows([text, answer["label"], answer["probability"]] for answer in best)
+    else:
+        width = max((len(str(answer["label"])) for best in answers for answer in best), default=0)
+        for text, best in zip(texts, answers, strict=True):
+            for place, answer in enumerate(best):
+                shown = text if place == 0 else ""
+                file.write(f"{answer['label']!s:<{width}}  {answer['probability']:.3f}  {shown}\n")
+
+
+def _info(arguments: Sequence[str]) -> None:
+    options = _parse(Info, "info", arguments)
+    if options.artifact is None:
+        versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
+        _print(f"{versions}, Python {platform.python_version()}")
+        _print(f"learners: {', '.join(sorted(LEARNERS))}")
+        _print(f"data cards: {', '.join(DataCard.names())}")
+    elif options.artifact in DataCard.names():
+        _print(json.dumps(vars(DataCard.read(options.artifact)), indent=1, ensure_ascii=False))
+    else:
+        _print(json.dumps(describe(options.artifact), indent=1, ensure_ascii=False))
+
+
+COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
+    "train": (_train, "meta-train a learner on episodes"),
+    "test": (_test, "measure a learner on unseen classes, beside the frozen encoder"),
+    "fit": (_fit, "fit a classifier to a few labelled texts"),
+    "predict": (_predict, "classify texts with a saved classifier"),
+    "info": (_info, "describe an artifact, a data card, or this installation"),
+}
+
+HELP = """usage: fewtext COMMAND [OPTIONS]
+
+Few-shot text classification that learns to learn.
+
+{commands}
+
+examples:
+  fewtext fit intents.csv --out my-intents
+  fewtext predict my-intents "where is my card?"
+  fewtext train prototypical --card everyday --out runs/everyday
+  fewtext test runs/everyday --card everyday
+  fewtext fit intents.csv --base runs/everyday --out my-intents
+
+`fewtext COMMAND --help` lists a command's options."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns 0, 1 after an error that fewtext explains, 2 for a wrong command line."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("fewtext").setLevel(logging.INFO)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        _print(HELP.format(commands="\n".join(f"  {name:<9}{text}" for name, (_, text) in COMMANDS.items())))
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        _print(f"fewtext {metadata.version('fewtext')}")
+        return 0
+    if arguments[0] not in COMMANDS:
+        close = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
+        hint = f" Did you mean {close[0]}?" if close else ""
+        sys.stderr.write(f"fewtext: no command {arguments[0]!r}.{hint} Commands: {', '.join(COMMANDS)}.\n")
+        return 2
+    return run(COMMANDS[arguments[0]][0], arguments[1:])
+
+
+def run(job: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None) -> int:
+    """Run one job as a program: an error that fewtext explains becomes one line on standard error and exit code 1."""
+    try:
+        job(list(sys.argv[1:] if arguments is None else arguments))
+    except (FewtextError, NotFittedError) as error:
+        sys.stderr.write(f"fewtext: {error}\n")
+        return 1
+    return 0
+
+
+def _parse(kind: type, name: str, arguments: Sequence[str]) -> Any:
+    return tyro.cli(kind, prog=f"fewtext {name}", args=arguments, config=FLAT)
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text + "\n")

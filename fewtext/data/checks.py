@@ -1,0 +1,45 @@
+"""Checks of what users hand to a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from fewtext.errors import DataError
+
+
+def checked_texts(texts: Iterable[str]) -> list[str]:
+    """Return the texts as a list.
+
+    Raises:
+        DataError: a single string, no text, or a text that is empty or no string.
+    """
+    if isinstance(texts, str):
+        raise DataError("one string where several texts are expected. Write [text].")
+    rows = list(texts)
+    if not rows:
+        raise DataError("no texts. Give at least one.")
+    for row, text in enumerate(rows):
+        if not isinstance(text, str):
+            raise DataError(f"text {row}: a text must be a string, got {type(text).__name__}.")
+        if not text.strip():
+            raise DataError(f"text {row} is empty. Drop it, or give it words.")
+    return rows
+
+
+def checked_labels(labels: Iterable[Any]) -> np.ndarray:
+    """Return the labels as an array of their own type.
+
+    Raises:
+        DataError: a missing label, or strings mixed with something else.
+    """
+    values = list(labels)
+    for row, label in enumerate(values):
+        if label is None or label != label:  # NaN is the one value that differs from itself
+            raise DataError(f"label {row} is missing. Drop the text or label it.")
+    kinds = {type(label) for label in values}
+    if str in kinds and len(kinds) > 1:
+        raise DataError(f"labels of several types ({sorted(kind.__name__ for kind in kinds)}). Use one.")
+    return np.array(values)

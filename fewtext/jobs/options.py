@@ -1,0 +1,65 @@
+"""Options that several jobs share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fewtext.data.card import DataCard
+from fewtext.data.load import load_texts
+from fewtext.data.sampler import EpisodeSpec, parse_count
+from fewtext.data.texts import LabeledTexts, class_disjoint
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where texts come from.
+
+    Attributes:
+        card: data cards, files, folders or hub ids; several are mixed, an episode draws from one of them.
+        split: number of the published class split; sources without one are dealt at random by this number.
+        data_root: folder of `<card>/data.parquet` and `<card>/splits/<k>.json` (or FEWTEXT_DATA_ROOT).
+        text_column: column of the texts, for files and hub data sets.
+        label_column: column of the labels.
+    """
+
+    card: tuple[str, ...] = ("everyday",)
+    split: int = 1
+    data_root: Path | None = None
+    text_column: str | None = None
+    label_column: str | None = None
+
+    def load(self, source: str) -> LabeledTexts:
+        """Return all texts of one source."""
+        return load_texts(
+            source, text_column=self.text_column, label_column=self.label_column, data_root=self.data_root
+        )
+
+    def parts(self) -> dict[str, list[LabeledTexts]]:
+        """Return class-disjoint train, validation and test texts of every source."""
+        found: dict[str, list[LabeledTexts]] = {"train": [], "validation": [], "test": []}
+        for source in self.card:
+            published = source in DataCard.names() and DataCard.read(source).class_splits["count"]
+            groups = DataCard.read(source).class_groups(self.split, self.data_root) if published else None
+            for part, texts in class_disjoint(self.load(source), groups, seed=self.split).items():
+                found[part].append(texts)
+        return found
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """What an episode consists of; each is a number (5), a range (5-10) or all.
+
+    Attributes:
+        ways: classes per episode.
+        shots: support texts per class.
+        queries: query texts per class.
+    """
+
+    ways: str = "5"
+    shots: str = "1"
+    queries: str = "5"
+
+    def spec(self) -> EpisodeSpec:
+        """Return them as a specification."""
+        return EpisodeSpec(parse_count(self.ways), parse_count(self.shots), parse_count(self.queries))

@@ -1,0 +1,90 @@
+"""Measure a saved learner on unseen classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from accelerate import Accelerator
+
+from fewtext.artifact import Artifact, is_artifact
+from fewtext.data.episode_file import read_episodes, write_episodes
+from fewtext.data.sampler import EpisodeSampler
+from fewtext.jobs.options import Data, Episodes
+from fewtext.learners import MetaLearner
+from fewtext.learners.prototypical import Prototypical
+from fewtext.nn.encoder import Encoder
+from fewtext.results import Row, write_results
+from fewtext.testing import meta_test
+
+
+@dataclass(frozen=True)
+class Test:
+    """Measure a meta-trained learner on classes it has not seen, beside the frozen encoder.
+
+    Attributes:
+        learner: folder or hub id of a meta-trained learner, or of an encoder (tested as prototypical).
+        data: where texts come from.
+        episodes: test episodes.
+        number: how many of them.
+        seed: of the episodes.
+        all_way: further episodes with all test classes at once; 0 for none.
+        part: which classes; look at test only once.
+        episodes_file: read the episodes from this file, or write them to it if it is not there.
+        out: folder for the results; by default the learner's.
+    """
+
+    learner: Annotated[str, tyro.conf.Positional]
+    data: Data = field(default_factory=Data)
+    episodes: Episodes = field(default_factory=Episodes)
+    number: int = 600
+    seed: int = 0
+    all_way: int = 10
+    part: Literal["test", "validation", "train"] = "test"
+    episodes_file: Path | None = None
+    out: Path | None = None
+
+
+def test(options: Test) -> list[Row]:
+    """Meta-test a saved learner and write the results; returns their rows."""
+    accelerator = Accelerator()
+    learner = load_learner(options.learner)
+    learner.to(accelerator.device)
+    source = learner.encoder.source
+    frozen = Encoder.from_pretrained(source.id or source.folder, revision=source.revision).to(accelerator.device)
+    texts = options.data.parts()[options.part]
+    episodes: Any = options.number
+    if options.episodes_file is not None:
+        if not options.episodes_file.exists() and accelerator.is_main_process:
+            sampler = EpisodeSampler(texts, options.episodes.spec(), seed=options.seed)
+            write_episodes(options.episodes_file, sampler, options.number)
+        accelerator.wait_for_everyone()
+        episodes = read_episodes(options.episodes_file, texts)
+    rows = meta_test(
+        learner,
+        texts,
+        options.episodes.spec(),
+        frozen=frozen,
+        episodes=episodes,
+        seed=options.seed,
+        all_way=options.all_way,
+        accelerator=accelerator,
+        progress=accelerator.is_main_process,
+    )
+    folder = options.out or (Path(options.learner) if is_artifact(options.learner) else Path("runs/test"))
+    if accelerator.is_main_process:
+        place = "+".join(Path(card).stem for card in options.data.card)
+        shots = options.episodes.shots
+        write_results(folder / f"test-{place}-{options.data.split}-{shots}-shot.json", rows)
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return rows
+
+
+def load_learner(source: str) -> MetaLearner:
+    """Return a saved learner, or an untrained prototypical one on an encoder."""
+    if is_artifact(source):
+        return Artifact.load(source).learner
+    return Prototypical(Encoder.from_pretrained(source)).eval()

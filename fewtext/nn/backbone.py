@@ -1,0 +1,108 @@
+"""Load a transformers model with nothing executed and nothing missing, and put LoRA on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors import SafetensorError, safe_open
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+from fewtext.errors import EncoderError
+from fewtext.nn.pretrained import Pretrained
+
+# Models that take absolute positions and 4-D masks from the caller, which is what packing needs, and the number
+# that is added to each position.
+PACKABLE = {"bert": 0, "electra": 0, "roberta": 2, "xlm-roberta": 2, "camembert": 2}
+
+
+@dataclass(frozen=True)
+class Lora:
+    """Low-rank adapters on the linear layers of an encoder (https://arxiv.org/abs/2106.09685).
+
+    Attributes:
+        rank: inner dimension R.
+        alpha: the product of the two factors is scaled by alpha / rank.
+        targets: names of the linear layers to adapt; empty means all of them.
+        from_layer: adapt only layers from this one upwards.
+    """
+
+    rank: int = 8
+    alpha: int = 16
+    targets: tuple[str, ...] = ()
+    from_layer: int = 0
+
+
+def load_backbone(source: Pretrained) -> tuple[Any, Any]:
+    """Return the transformers model, in full precision and without dropout, and its tokenizer.
+
+    Raises:
+        EncoderError: not readable, incomplete, or with weights that are not finite.
+    """
+    name = source.id or source.folder.name
+    try:
+        config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
+        backbone, info = AutoModel.from_pretrained(
+            source.folder,
+            config=config,
+            dtype=torch.float32,
+            # Given here, so that a config.json cannot ask for a kernel from the hub. On packed rows of a few dozen
+            # tokens eager attention is faster on a CPU than the fused kernel.
+            attn_implementation="eager" if config.model_type in PACKABLE else "sdpa",
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise EncoderError(f"base {name}: cannot be loaded ({reason}).") from error
+    if missing := sorted(key for key in info["missing_keys"] if "pooler" not in key):
+        raise EncoderError(f"base {name}: {len(missing)} weights are missing, {missing[0]} first.")
+    for key, weight in backbone.named_parameters():
+        if not weight.isfinite().all() and "pooler" not in key:
+            raise EncoderError(f"base {name}: {key} holds NaN or infinite values; the file is damaged.")
+    if getattr(backbone, "pooler", None) is not None:
+        backbone.pooler = None  # often freshly initialised, and never used here
+    backbone.config._name_or_path = source.id or ""  # peft writes it into the adapter's config: never a local path
+    return backbone.eval(), tokenizer
+
+
+def attach_lora(backbone: Any, lora: Lora, seed: int) -> Any:
+    """Return the model wrapped by peft, with fresh adapters drawn from `seed`.
+
+    Raises:
+        EncoderError: a target or a first layer that the model does not have.
+    """
+    linears = {name.rsplit(".", 1)[-1] for name, module in backbone.named_modules() if isinstance(module, nn.Linear)}
+    if unknown := sorted(set(lora.targets) - linears):
+        raise EncoderError(f"LoRA target {unknown[0]!r}: the encoder's linear layers are {sorted(linears)}.")
+    depth = backbone.config.num_hidden_layers
+    if not 0 <= lora.from_layer < depth:
+        raise EncoderError(f"LoRA from layer {lora.from_layer}: the encoder has layers 0 to {depth - 1}.")
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        target_modules=sorted(lora.targets or linears),
+        layers_to_transform=list(range(lora.from_layer, depth)) if lora.from_layer else None,
+        exclude_modules=["pooler.dense"],  # not here, but in the model other readers will put the adapter on
+        task_type="FEATURE_EXTRACTION",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return get_peft_model(backbone, config)
+
+
+def is_unchanged(backbone: Any, source: Pretrained) -> bool:
+    """Return whether the model still has the weights of its files."""
+    own = {name: weight.cpu() for name, weight in backbone.state_dict().items()}
+    for path in sorted(source.folder.glob("model*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for name in set(file.keys()):
+                key = name.removeprefix(f"{backbone.base_model_prefix}.")
+                if key in own and not torch.equal(own[key], file.get_tensor(name).to(own[key].dtype)):
+                    return False
+    return True
