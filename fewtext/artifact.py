@@ -110,7 +110,7 @@ class Artifact:
         if self.head:
             write_tensors(folder / LAYOUT.head, self.head)
         if encoder.lora is not None:
-            write_tensors(folder / LAYOUT.adapter, peft.get_peft_model_state_dict(encoder.backbone))
+            write_tensors(folder / LAYOUT.adapter, _adapter(encoder))
             encoder.backbone.peft_config["default"].save_pretrained(str(folder))
         if included:
             _write_encoder(encoder, folder / LAYOUT.encoder)
@@ -216,8 +216,13 @@ def _read_encoder(folder: Path, facts: Mapping[str, Any]) -> Encoder:
             )
     if lora is not None:
         adapter = read_tensors(folder / LAYOUT.adapter)
-        fill(peft.get_peft_model_state_dict(encoder.backbone), adapter, f"{folder.name}/{LAYOUT.adapter}")
+        fill(_adapter(encoder), adapter, f"{folder.name}/{LAYOUT.adapter}")
     return encoder
+
+
+def _adapter(encoder: Encoder) -> dict[str, Tensor]:
+    """Return the adapter's tensors under peft's names; peft would ask the hub about the vocabulary if it could."""
+    return peft.get_peft_model_state_dict(encoder.backbone, save_embedding_layers=False)
 
 
 def _check_files(folder: Path) -> None:

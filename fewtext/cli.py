@@ -14,8 +14,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import datasets
 import tyro
+from accelerate import PartialState
 from sklearn.exceptions import NotFittedError
+from transformers.utils.logging import disable_progress_bar
 
 from fewtext.artifact import describe
 from fewtext.classifier import FewShotClassifier
@@ -23,6 +26,7 @@ from fewtext.data.card import DataCard
 from fewtext.data.load import load_unlabelled
 from fewtext.errors import DataError, FewtextError
 from fewtext.jobs.fit import Fit, fit
+from fewtext.jobs.launch import started_processes
 from fewtext.jobs.test import Test, test
 from fewtext.jobs.train import Train, train
 from fewtext.learners import LEARNERS
@@ -70,9 +74,12 @@ def _train(arguments: Sequence[str]) -> None:
         kind = LEARNERS[name]
 
         def run(learner: Any, options: Train) -> None:
+            if started_processes():
+                return
             out, history = train(name, learner, options)
             best = max((value for _, value, _ in history.validations), default=float("nan"))
-            _print(f"saved {out} (best validation accuracy {100 * best:.1f} % at step {history.best_step})")
+            if PartialState().is_main_process:
+                _print(f"saved {out} (best validation accuracy {100 * best:.1f} % at step {history.best_step})")
 
         run.__annotations__ = {"learner": kind.Config, "options": Train, "return": None}
         run.__doc__ = f"{(kind.__doc__ or '').splitlines()[0]}"
@@ -94,7 +101,11 @@ def _train(arguments: Sequence[str]) -> None:
 
 
 def _test(arguments: Sequence[str]) -> None:
-    _print(table(test(_parse(Test, "test", arguments))))
+    options = _parse(Test, "test", arguments)
+    if not started_processes():
+        rows = test(options)
+        if PartialState().is_main_process:
+            _print(table(rows))
 
 
 def _fit(arguments: Sequence[str]) -> None:
@@ -192,6 +203,8 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns 0, 1 after an error that fewtext explains, 2 for a wrong command line."""
+    datasets.disable_progress_bars()  # reading a file is no event; jobs show bars of their own
+    disable_progress_bar()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("fewtext").setLevel(logging.INFO)
     arguments = list(sys.argv[1:] if arguments is None else arguments)

@@ -25,8 +25,8 @@ from fewtext.errors import TrainingError
 from fewtext.learners.base import MetaLearner
 from fewtext.metrics.scores import mean_ci
 from fewtext.nn.matmul import fast_matmul
+from fewtext.scoring import score_learner
 from fewtext.tensors import ABSENT
-from fewtext.testing import score_learner
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class TrainConfig:
         patience: validations without a better one before training stops.
     """
 
-    steps: int = 200
+    steps: int = 120
     meta_batch: int = 4
     micro_batch: int = 1
     lr: float | None = None
@@ -54,9 +54,8 @@ class TrainConfig:
     warmup: float = 0.1
     weight_decay: float = 0.01
     clip: float = 1.0
-    validate_every: int = 25
-    patience: int = 4
-    average: float = 0.9
+    validate_every: int = 20
+    patience: int = 3
 
 
 @dataclass
@@ -115,7 +114,6 @@ def meta_train(
     _same_everywhere(weights, accelerator)
     collator = Collator(episodes.sources, learner.encoder.tokenize)
     history, best, stale = TrainHistory(), _copy(weights), 0
-    average = _copy(weights)
     share = config.meta_batch // ranks
 
     def validate(step: int) -> float:
@@ -153,27 +151,19 @@ def meta_train(
             accelerator.clip_grad_norm_(weights, config.clip)
             prepared.step()
             schedule.step()
-            with torch.no_grad():
-                for mean, weight in zip(average, weights, strict=True):
-                    mean.lerp_(weight, 1 - min(config.average, (step + 1) / (step + 10)))
             history.steps.append((step, loss, right))
             if on_step:
                 on_step(step, loss, right)
             bar.set_postfix(loss=f"{loss:.3f}", acc=f"{right:.3f}", val=f"{top:.3f}" if checks else "-")
             if checks and ((step + 1) % config.validate_every == 0 or step + 1 == config.steps):
-                current = _copy(weights)
-                _put(weights, average)
                 now = validate(step + 1)
-                _put(weights, current)
                 stale = 0 if now > top else stale + 1
                 if now > top:
-                    top, best, history.best_step = now, _copy(average), step + 1
+                    top, best, history.best_step = now, _copy(weights), step + 1
                 if stale >= config.patience:
                     break
     if checks:
-        with torch.no_grad():
-            for weight, value in zip(weights, best, strict=True):
-                weight.copy_(value)
+        _put(weights, best)
     else:
         history.best_step = config.steps
     learner.eval()
@@ -206,9 +196,7 @@ def _same_everywhere(weights: list[Tensor], accelerator: Accelerator) -> None:
     """Give every process the first one's weights, in case they were drawn from different seeds."""
     if accelerator.num_processes > 1:
         values = broadcast_object_list([[weight.detach().cpu() for weight in weights]])[0]
-        with torch.no_grad():
-            for weight, value in zip(weights, values, strict=True):
-                weight.copy_(value)
+        _put(weights, values)
 
 
 def _sum_over_processes(weights: list[Tensor], numbers: tuple[float, ...], accelerator: Accelerator) -> list[float]:

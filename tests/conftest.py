@@ -15,8 +15,8 @@ from transformers import AutoModel, BertConfig, PreTrainedTokenizerFast
 
 from fewtext import Encoder, LabeledTexts, Lora
 
-WORDS = (
-    "where is my card it has not arrived yet please block lost stolen refund money back flight late cancel the a to of "
+WORDS = (  # what the tiny tokenizer knows
+    "where is my card it has not arrived yet please block lost stolen refund money back flight late cancel the a to "
     "room book renew loan fee pay bill high slow internet signal no one two three four five six seven eight nine ten"
 ).split()
 SHARED = Path(os.environ.get("FEWTEXT_DATA_ROOT", Path(__file__).parents[2] / "shared" / "data"))
@@ -101,9 +101,10 @@ def toy():
     generator = torch.Generator().manual_seed(0)
     texts, labels = [], []
     for label in range(8):
-        for row in range(10):
-            picks = torch.randint(0, len(WORDS), (6,), generator=generator).tolist()
-            texts.append(" ".join([WORDS[label * 4 + row % 4], *(WORDS[pick] for pick in picks)]))
+        for _ in range(10):
+            own = (label * 5 + torch.randperm(5, generator=generator)[:3]).tolist()
+            others = torch.randint(0, len(WORDS), (3,), generator=generator).tolist()
+            texts.append(" ".join(WORDS[pick] for pick in [*own, *others]))
             labels.append(f"class_{label}")
     return LabeledTexts.of(texts, labels, name="toy")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import datasets
+import pandas
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from huggingface_hub.errors import HfHubHTTPError
 
@@ -22,14 +24,8 @@ Source: TypeAlias = (
 TEXT_COLUMNS = ("text", "utterance", "utt", "sentence", "query", "question", "content", "title")
 LABEL_COLUMNS = ("label_text", "intent", "label", "category", "class", "topic", "label_name")
 ROW_SPLITS = {"valid": "validation", "val": "validation", "dev": "validation"}
-READERS: dict[str, tuple[str, dict[str, Any]]] = {
-    # Everything in a table of text is text: pandas would read "NA" as missing and "007" as a number.
-    ".csv": ("csv", {"dtype": str, "keep_default_na": False}),
-    ".tsv": ("csv", {"dtype": str, "keep_default_na": False, "sep": "\t"}),
-    ".json": ("json", {}),
-    ".jsonl": ("json", {}),
-    ".parquet": ("parquet", {}),
-}
+TABLES = {".csv": ",", ".tsv": "\t"}
+SUFFIXES = (*TABLES, ".json", ".jsonl", ".parquet")
 
 
 def load_texts(
@@ -141,15 +137,17 @@ def _read(source: str, config: str | None = None, revision: str | None = None) -
     path = Path(source)
     try:
         if path.is_file():
-            if path.suffix not in READERS:
-                raise DataError(f"{path.name}: cannot read {path.suffix or 'no suffix'}; known: {list(READERS)}.")
-            kind, options = READERS[path.suffix]
-            return datasets.load_dataset(kind, data_files=str(path), **options)
+            return datasets.DatasetDict({"train": _read_file(path)})
         if path.is_dir():
-            return datasets.load_dataset(str(path))
-        if source.count("/") != 1 or path.suffix in READERS:
+            files = {file.stem: file for file in sorted(path.iterdir()) if file.suffix in SUFFIXES}
+            if not files:
+                raise DataError(f"{path.name}: no file in this folder ends in one of {', '.join(SUFFIXES)}.")
+            return datasets.DatasetDict({name: _read_file(file) for name, file in files.items()})
+        if source.count("/") != 1 or path.suffix in SUFFIXES:
+            close = difflib.get_close_matches(source, DataCard.names(), n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
             raise DataError(
-                f"{source}: no such file, folder or card. Cards: {', '.join(DataCard.names())}; "
+                f"{source}: no such file, folder or card.{hint} Cards: {', '.join(DataCard.names())}; "
                 "a hub data set is written owner/name."
             )
         try:
@@ -159,17 +157,27 @@ def _read(source: str, config: str | None = None, revision: str | None = None) -
                 raise
             # The hub keeps a Parquet copy of most data sets that only had a loading script.
             return datasets.load_dataset(source, config, revision="refs/convert/parquet")
-    except (
-        OSError,
-        HfHubHTTPError,
-        DatasetNotFoundError,
-        DatasetGenerationError,
-    ) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
+    except (OSError, ValueError, HfHubHTTPError, DatasetNotFoundError, DatasetGenerationError) as error:
+        if isinstance(error, DataError):
+            raise
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         where = "read" if path.exists() else "loaded from the hub"
         raise DataError(
-            f"{source}: cannot be {where} ({reason[0]}). Check the name and the network, or give a local file."
+            f"{source}: cannot be {where} ({reason}). Check the name and the network, or give a local file."
         ) from error
+
+
+def _read_file(path: Path) -> datasets.Dataset:
+    if path.suffix in TABLES:
+        # Everything in a table of text is text: left to themselves, readers take "NA" as missing and 007 as 7.
+        frame = pandas.read_csv(path, sep=TABLES[path.suffix], dtype=str, keep_default_na=False)
+        return datasets.Dataset.from_pandas(frame, preserve_index=False)
+    if path.suffix in SUFFIXES:
+        kind = "parquet" if path.suffix == ".parquet" else "json"
+        return datasets.load_dataset(kind, data_files=str(path), split="train")
+    raise DataError(
+        f"{path.name}: cannot read {path.suffix or 'a file without suffix'}; known: {', '.join(SUFFIXES)}."
+    )
 
 
 def _columns(rows: datasets.Dataset, text: str | None, label: str | None, name: str) -> tuple[list, list]:

@@ -28,8 +28,8 @@ class PrototypicalConfig:
     Attributes:
         distance: cosine similarity, or squared Euclidean distance of embeddings of length 1.
         scale: first value of the learned factor of the logits (an inverse temperature).
-        name_weight: first value of the learned number of examples a class name counts for.
-        name_loss: share of the training loss that asks the names alone to classify the queries.
+        name_weight: how many examples a class name counts for.
+        name_loss: share of the training loss in which the names alone, and not the examples, must do.
     """
 
     distance: Literal["cosine", "euclidean"] = "cosine"
@@ -46,7 +46,6 @@ class Prototypical(MetaLearner, name="prototypical"):
     def __init__(self, encoder: Encoder, config: PrototypicalConfig | None = None) -> None:
         super().__init__(encoder, config)
         self.log_scale = nn.Parameter(torch.tensor(math.log(self.config.scale)))
-        self.log_name_weight = nn.Parameter(torch.tensor(math.log(self.config.name_weight)))
 
     def adapt(self, support: Support) -> TaskState:
         """Return the prototypes; no gradient step is taken."""
@@ -57,39 +56,23 @@ class Prototypical(MetaLearner, name="prototypical"):
         return self._logits(state, F.normalize(self.encoder(query), dim=-1))
 
     def forward(self, episodes: EpisodeBatch) -> MetaOutput:
-        """Return the queries' loss: against the examples, and against the names alone where there are any."""
-        examples, names = self._embed(episodes.support)
-        state = self._state(episodes.support, examples, names)
-        queries = F.normalize(self.encoder(episodes.query.tokens), dim=-1)
-        logits = self._logits(state, queries)
-        import os
+        """Return the queries' loss against the examples alone and against the names alone.
 
-        if os.environ.get("V") == "split":
-            st = self._state(
-                episodes.support._replace(
-                    names=episodes.support.names._replace(lengths=0 * episodes.support.names.lengths)
-                ),
-                examples,
-                names,
-            )
-            loss = query_loss(self._logits(st, queries), episodes.query.labels)
-        elif os.environ.get("V") == "three":
-            st = self._state(
-                episodes.support._replace(
-                    names=episodes.support.names._replace(lengths=0 * episodes.support.names.lengths)
-                ),
-                examples,
-                names,
-            )
-            loss = 0.5 * query_loss(self._logits(st, queries), episodes.query.labels) + 0.5 * query_loss(
-                logits, episodes.query.labels
-            )
-        else:
-            loss = query_loss(logits, episodes.query.labels)
-        if self.config.name_loss and episodes.support.names.lengths.any():
-            by_name = self._logits(state | {"prototypes": names}, queries)
-            share = self.config.name_loss
-            loss = (1 - share) * loss + share * query_loss(by_name, episodes.query.labels)
+        Together they would be the easier task, and teach less; so they are only together in the logits returned.
+        """
+        support, labels = episodes.support, episodes.query.labels
+        examples, names = self._embed(support)
+        queries = F.normalize(self.encoder(episodes.query.tokens), dim=-1)
+        means, counts = class_means(examples, support.labels, support.class_mask.shape[1])
+        has_examples, has_names = bool(counts.any()), bool(support.names.lengths.any())
+        share = self.config.name_loss if has_examples and has_names else float(has_names)
+        loss = queries.new_zeros(())
+        for part, prototypes in ((1 - share, means), (share, names)):
+            if part:
+                alone = {"prototypes": prototypes, "class_mask": support.class_mask}
+                loss = loss + part * query_loss(self._logits(alone, queries), labels)
+        with torch.no_grad():
+            logits = self._logits(self._state(support, examples, names), queries)
         return MetaOutput(loss, logits)
 
     def _embed(self, support: Support) -> tuple[Tensor, Tensor]:
@@ -99,7 +82,7 @@ class Prototypical(MetaLearner, name="prototypical"):
 
     def _state(self, support: Support, examples: Tensor, names: Tensor) -> TaskState:
         means, counts = class_means(examples, support.labels, support.class_mask.shape[1])
-        weight = (support.names.lengths > 0) * self.log_name_weight.exp()
+        weight = (support.names.lengths > 0) * self.config.name_weight
         total = (counts + weight).clamp(min=torch.finfo(counts.dtype).tiny)
         prototypes = (means * counts[..., None] + names * weight[..., None]) / total[..., None]
         return {"prototypes": prototypes, "class_mask": support.class_mask}

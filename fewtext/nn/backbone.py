@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +68,8 @@ def load_backbone(source: Pretrained) -> tuple[Any, Any]:
             raise EncoderError(f"base {name}: {key} holds NaN or infinite values; the file is damaged.")
     if getattr(backbone, "pooler", None) is not None:
         backbone.pooler = None  # often freshly initialised, and never used here
-    backbone.config._name_or_path = source.id or ""  # peft writes it into the adapter's config: never a local path
+    # peft and transformers write this name into what they save; a local path must not get there.
+    backbone.name_or_path = backbone.config._name_or_path = source.id or ""
     return backbone.eval(), tokenizer
 
 
@@ -88,12 +90,15 @@ def attach_lora(backbone: Any, lora: Lora, seed: int) -> Any:
         lora_alpha=lora.alpha,
         target_modules=sorted(lora.targets or linears),
         layers_to_transform=list(range(lora.from_layer, depth)) if lora.from_layer else None,
-        exclude_modules=["pooler.dense"],  # not here, but in the model other readers will put the adapter on
         task_type="FEATURE_EXTRACTION",
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)  # peft asks transformers
         torch.manual_seed(seed)
-        return get_peft_model(backbone, config)
+        model = get_peft_model(backbone, config)
+    # Other readers put the adapter on a model that still has its pooler, which must stay without one.
+    config.exclude_modules = ["pooler.dense"]
+    return model
 
 
 def is_unchanged(backbone: Any, source: Pretrained) -> bool:

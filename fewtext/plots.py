@@ -1,0 +1,46 @@
+"""Pictures of results; needs the `plots` extra."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fewtext.errors import FewtextError
+from fewtext.results import Row
+
+try:
+    from matplotlib.figure import Figure  # the object API: no window system, no global state
+except ImportError as error:
+    raise FewtextError("pictures need matplotlib. Run `pip install 'fewtext[plots]'`.") from error
+
+
+def draw_accuracy(rows: Sequence[Row], path: str | Path) -> Path:
+    """Draw accuracies with their 95 % intervals, one bar per method and one panel per kind of episode.
+
+    Args:
+        rows: results whose names end in the method; methods that start with `frozen` are drawn in grey.
+        path: PNG, SVG or PDF file to write.
+    """
+    measured = [row for row in rows if row.unit == "accuracy" and row.ci95 is not None]
+    panels: dict[str, list[Row]] = {}
+    for row in measured:
+        panels.setdefault(row.name.rsplit("/", 1)[0], []).append(row)
+    tallest = max(map(len, panels.values()), default=1)
+    figure = Figure(figsize=(8, (0.3 * tallest + 0.9) * max(1, len(panels))), layout="constrained")
+    axes = figure.subplots(max(1, len(panels)), 1, squeeze=False)[:, 0]
+    for axis, (place, bars) in zip(axes, panels.items(), strict=False):
+        bars = bars[::-1]
+        names = [row.name.rsplit("/", 1)[1] for row in bars]
+        colours = ["lightgrey" if name.startswith("frozen") else "tab:blue" for name in names]
+        values, errors = (
+            [100 * (value or 0) for value in column] for column in zip(*((r.value, r.ci95) for r in bars))
+        )
+        axis.barh(names, values, xerr=errors, color=colours)
+        for position, (value, error) in enumerate(zip(values, errors, strict=True)):
+            axis.text(value + error + 1, position, f"{value:.1f}", va="center", fontsize=8)
+        axis.set_title(place, fontsize=10)
+        axis.set_xlim(0, 108)
+        axis.tick_params(labelsize=8)
+    axes[-1].set_xlabel("accuracy, % (with 95 % confidence interval)")
+    figure.savefig(path, dpi=120)
+    return Path(path)

@@ -1,0 +1,50 @@
+"""What users hand to a classifier is checked before anything is computed."""
+
+import numpy as np
+import pandas
+import pytest
+
+from fewtext.data.checks import checked_labels, checked_texts
+from fewtext.errors import DataError
+
+
+def test_texts_of_any_iterable_become_a_list():
+    assert checked_texts(text for text in ("a", "b")) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ("one text", r"one string where several texts are expected. Write \[text\]"),
+        ([], "no texts"),
+        (["a", 5], "text 1: a text must be a string, got int"),
+        (["a", None], "text 1: a text must be a string, got NoneType"),
+        ([b"a"], "text 0: a text must be a string, got bytes"),
+        (["a", " \n"], "text 1 is empty"),
+    ],
+)
+def test_unusable_texts_are_refused(texts, message):
+    with pytest.raises(DataError, match=message):
+        checked_texts(texts)
+
+
+@pytest.mark.parametrize("labels", [["b", "a"], [3, 1], [0.5, 1.5], [True, False]])
+def test_labels_keep_their_values_and_type(labels):
+    checked = checked_labels(labels)
+    assert checked.tolist() == labels
+    assert isinstance(checked.tolist()[0], type(labels[0]))
+
+
+def test_an_array_of_labels_is_taken_as_it_is():
+    assert checked_labels(np.array(["b", "a"])).tolist() == ["b", "a"]
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), np.nan, pandas.NA, pandas.NaT])
+def test_a_missing_label_is_refused_with_its_row(missing):
+    with pytest.raises(DataError, match="label 1 is missing"):
+        checked_labels(["a", missing])
+
+
+def test_strings_mixed_with_numbers_are_refused():
+    with pytest.raises(DataError, match=r"labels of several types \(\['int', 'str'\]\)"):
+        checked_labels(["a", 1])

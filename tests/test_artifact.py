@@ -1,0 +1,193 @@
+"""Artifacts: what is saved is what is loaded, and what is damaged is refused."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel
+
+from fewtext import Artifact, Collator, Encoder, EpisodeSampler, EpisodeSpec, Lora, Prototypical
+from fewtext.artifact import LAYOUT, describe
+from fewtext.errors import ArtifactError, EncoderError
+from fewtext.files import sha256
+
+
+def logits(learner, toy):
+    sampler = EpisodeSampler(toy, EpisodeSpec(ways=4, shots=1, queries=2))
+    batch = Collator([toy], learner.encoder.tokenize)([sampler[0], sampler[1]])
+    with torch.no_grad():
+        return learner.predict(learner.adapt(batch.support), batch.query.tokens)
+
+
+def changed(encoder):
+    """Move all trainable weights, as training would."""
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for weight in encoder.parameters():
+            if weight.requires_grad:
+                weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
+    return encoder
+
+
+@pytest.fixture
+def saved(tiny_lora, tmp_path):
+    return Artifact("learner", Prototypical(tiny_lora), facts={"seed": 3}).save(tmp_path / "learner")
+
+
+def remake_manifest(folder):
+    """Make a tampered folder consistent again, so that the check behind the manifest's is reached."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != LAYOUT.manifest]
+    manifest = {path.relative_to(folder).as_posix(): sha256(path) for path in files}
+    (folder / LAYOUT.manifest).write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("kind", ["lora", "full", "frozen"])
+def test_a_loaded_learner_gives_the_logits_it_gave_when_saved(kind, toy, tiny_folder, tmp_path):
+    encoder = Encoder.from_pretrained(tiny_folder, lora=Lora(rank=2) if kind == "lora" else None)
+    learner = Prototypical(encoder if kind == "frozen" else changed(encoder))
+    expected = logits(learner, toy)
+    Artifact("learner", learner).save(tmp_path / "a")
+    torch.testing.assert_close(logits(Artifact.load(tmp_path / "a").learner, toy), expected, atol=0, rtol=0)
+
+
+def test_an_artifact_of_a_local_base_stands_alone(toy, tiny_folder, tmp_path):
+    base = shutil.copytree(tiny_folder, tmp_path / "base")
+    learner = Prototypical(changed(Encoder.from_pretrained(base, lora=Lora(rank=2))))
+    expected = logits(learner, toy)
+    Artifact("learner", learner).save(tmp_path / "a")
+    shutil.rmtree(base)
+    torch.testing.assert_close(logits(Artifact.load(tmp_path / "a").learner, toy), expected, atol=0, rtol=0)
+    assert not any(str(tmp_path) in path.read_text("utf-8") for path in (tmp_path / "a").rglob("*.json"))
+
+
+def test_a_public_base_is_named_and_not_copied(tmp_path):
+    learner = Prototypical(Encoder.from_pretrained("sentence-transformers/all-MiniLM-L6-v2", lora=Lora(rank=2)))
+    folder = Artifact("learner", learner).save(tmp_path / "a")
+    assert sum(path.stat().st_size for path in folder.rglob("*")) < 1_000_000
+    encoder = describe(folder)["encoder"]
+    assert encoder["id"] == "sentence-transformers/all-MiniLM-L6-v2"
+    assert encoder["included"] is False
+    assert len(encoder["sha256"]) == 64
+    assert json.loads((folder / LAYOUT.adapter_config).read_text())["base_model_name_or_path"] == encoder["id"]
+    assert Artifact.load(folder).learner.encoder.source.id == encoder["id"]
+
+
+def test_peft_reads_the_adapter(saved, tiny_lora, tiny_folder):
+    other = PeftModel.from_pretrained(AutoModel.from_pretrained(tiny_folder), str(saved)).eval()
+    ids = torch.tensor([tiny_lora.tokenize(["where is my card"])[0]])
+    with torch.no_grad():
+        expected = tiny_lora.backbone(input_ids=ids).last_hidden_state
+        torch.testing.assert_close(other(input_ids=ids).last_hidden_state, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_facts_survive_and_are_read_without_weights(saved):
+    (saved / LAYOUT.learner).unlink()
+    assert describe(saved)["facts"] == {"seed": 3}
+
+
+@pytest.mark.parametrize(
+    "name", ["fewtext.json", "learner.safetensors", "adapter_model.safetensors", "encoder/config.json"]
+)
+def test_a_flipped_byte_is_found(saved, name):
+    content = bytearray((saved / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (saved / name).write_bytes(content)
+    with pytest.raises(ArtifactError, match=f"{name} is damaged"):
+        Artifact.load(saved)
+
+
+@pytest.mark.parametrize("name", ["learner.safetensors", "adapter_model.safetensors", "manifest.json"])
+def test_a_missing_file_is_found(saved, name):
+    (saved / name).unlink()
+    with pytest.raises(ArtifactError, match=name):
+        Artifact.load(saved)
+
+
+def test_nan_is_refused(saved):
+    path = saved / LAYOUT.adapter
+    tensors = load_file(path)
+    name = sorted(tensors)[0]
+    tensors[name][0, 0] = float("nan")
+    save_file(tensors, path)
+    remake_manifest(saved)
+    with pytest.raises(ArtifactError, match="NaN"):
+        Artifact.load(saved)
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "shape"])
+def test_tensors_that_do_not_fit_are_refused(saved, change):
+    path = saved / LAYOUT.adapter
+    tensors = load_file(path)
+    name = sorted(tensors)[0]
+    if change == "missing":
+        del tensors[name]
+    elif change == "extra":
+        tensors["more"] = torch.zeros(1)
+    else:
+        tensors[name] = tensors[name][:, :-1].contiguous()
+    save_file(tensors, path)
+    remake_manifest(saved)
+    with pytest.raises(ArtifactError, match=r"do not fit|is needed"):
+        Artifact.load(saved)
+
+
+def edited(folder, **entries):
+    path = folder / LAYOUT.description
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+    remake_manifest(folder)
+    return folder
+
+
+def test_a_newer_format_is_refused_with_the_version_it_needs(saved):
+    with pytest.raises(ArtifactError, match=r"format version 99.*Use fewtext 7\.0"):
+        Artifact.load(edited(saved, format_version=99, fewtext_version="7.0"))
+
+
+def test_an_unknown_learner_is_refused(saved):
+    with pytest.raises(ArtifactError, match="no learner 'magic'"):
+        Artifact.load(edited(saved, learner={"name": "magic", "config": {}}))
+
+
+def test_another_base_than_the_one_named_is_refused(tmp_path):
+    learner = Prototypical(Encoder.from_pretrained("sentence-transformers/all-MiniLM-L6-v2"))
+    folder = Artifact("learner", learner).save(tmp_path / "a")
+    encoder = describe(folder)["encoder"] | {"sha256": "0" * 64}
+    with pytest.raises(ArtifactError, match="has other weights"):
+        Artifact.load(edited(folder, encoder=encoder))
+
+
+def test_a_base_that_is_not_there_is_an_encoder_error(saved):
+    encoder = describe(saved)["encoder"] | {"included": False, "id": "nobody/nothing"}
+    with pytest.raises(EncoderError, match="nobody/nothing"):
+        Artifact.load(edited(saved, encoder=encoder))
+
+
+def test_saving_never_touches_a_folder_of_something_else(tiny_lora, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ArtifactError, match="not a fewtext artifact"):
+        Artifact("learner", Prototypical(tiny_lora)).save(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_failed_save_leaves_the_old_artifact(saved, tiny_lora, monkeypatch, toy):
+    expected = logits(Artifact.load(saved).learner, toy)
+
+    def broken(self, folder):
+        (folder / "half").write_text("written")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Artifact, "_write", broken)
+    with pytest.raises(OSError, match="disk full"):
+        Artifact("learner", Prototypical(tiny_lora)).save(saved)
+    torch.testing.assert_close(logits(Artifact.load(saved).learner, toy), expected)
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+def test_no_artifact_is_an_artifact_error(tmp_path):
+    with pytest.raises(ArtifactError, match=r"no fewtext\.json"):
+        Artifact.load(tmp_path)
+    with pytest.raises(ArtifactError, match="no such folder, and it cannot be had from the hub"):
+        Artifact.load("nobody/nothing")

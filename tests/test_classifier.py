@@ -1,0 +1,212 @@
+"""FewShotClassifier: right answers, scikit-learn's manners, and the same probabilities after a file."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from fewtext import Artifact, EpisodeSampler, EpisodeSpec, FewShotClassifier, Prototypical
+from fewtext.classifier import load_base
+from fewtext.errors import ArtifactError, DataError, EncoderError, LearnerError
+
+TEXTS = [
+    "where is my card",
+    "my card has not arrived yet",
+    "flight is late",
+    "cancel the flight",
+    "pay the bill",
+    "high bill",
+]
+LABELS = ["card", "card", "flight", "flight", "bill", "bill"]
+METHODS = ["linear", "prototype"]
+
+
+@pytest.fixture(params=METHODS)
+def classifier(request, tiny_folder):
+    return FewShotClassifier(str(tiny_folder), method=request.param).fit(TEXTS, LABELS)
+
+
+def test_it_knows_what_it_was_shown(classifier):
+    chance, perfect = 1 / 3, 1.0  # a mean of two random vectors and a name need not win back all texts
+    assert classifier.score(TEXTS, LABELS) >= (perfect if classifier.method == "linear" else 1.5 * chance)
+    assert classifier.classes_.tolist() == ["bill", "card", "flight"]
+
+
+def test_probabilities_sum_to_one_and_agree_with_predictions(classifier):
+    texts = [*TEXTS, "one two three", "room"]
+    probabilities = classifier.predict_proba(texts)
+    assert probabilities.shape == (8, 3)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    assert (classifier.classes_[probabilities.argmax(axis=1)] == classifier.predict(texts)).all()
+
+
+def test_a_text_s_answer_does_not_depend_on_its_neighbours(classifier):
+    together = classifier.predict_proba(TEXTS)
+    alone = np.concatenate([classifier.predict_proba([text]) for text in TEXTS])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("labels", [[5, 5, 3, 3, 9, 9], [True, True, False, False, True, False]], ids=["int", "bool"])
+def test_labels_keep_their_type(tiny_folder, tmp_path, labels):
+    classifier = FewShotClassifier(str(tiny_folder)).fit(TEXTS, labels)
+    assert classifier.predict(TEXTS).tolist() == labels
+    loaded = FewShotClassifier.from_pretrained(classifier.save_pretrained(tmp_path / "c"))
+    assert loaded.predict(TEXTS).tolist() == labels
+    assert loaded.classes_.dtype == classifier.classes_.dtype
+
+
+def test_two_classes_give_the_probabilities_of_scikit_learn(tiny):
+    classifier = FewShotClassifier(tiny, names=False).fit(TEXTS[:4], LABELS[:4])
+    vectors = tiny.encode(TEXTS)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    from sklearn.linear_model import LogisticRegression
+
+    expected = LogisticRegression(C=100, max_iter=2000).fit(vectors[:4], LABELS[:4]).predict_proba(vectors)
+    np.testing.assert_allclose(classifier.predict_proba(TEXTS), expected, atol=1e-5)
+
+
+def test_the_same_data_give_the_same_classifier_whatever_their_order(classifier):
+    again = clone(classifier).fit(TEXTS[::-1], LABELS[::-1])
+    np.testing.assert_allclose(classifier.predict_proba(TEXTS), again.predict_proba(TEXTS), atol=1e-3)
+
+
+def test_names_and_descriptions_are_one_more_text(tiny_folder):
+    spoken = {"card": "lost or stolen card", "bill": "high bill", "flight": "late flight"}
+    plain = FewShotClassifier(str(tiny_folder), names=False).fit(TEXTS, LABELS).predict_proba(TEXTS)
+    described = FewShotClassifier(str(tiny_folder), label_descriptions=spoken).fit(TEXTS, LABELS).predict_proba(TEXTS)
+    by_hand = FewShotClassifier(str(tiny_folder), names=False)
+    by_hand = by_hand.fit(
+        TEXTS + [spoken[label] for label in ("bill", "card", "flight")], [*LABELS, "bill", "card", "flight"]
+    )
+    np.testing.assert_allclose(described, by_hand.predict_proba(TEXTS), atol=1e-5)
+    assert abs(described - plain).max() > 1e-3
+
+
+def test_the_own_head_is_the_learner_s(tiny_folder, toy):
+    learner = Prototypical(load_base(str(tiny_folder)).encoder)
+    episode = EpisodeSampler(toy, EpisodeSpec(ways="all", shots=3, queries=2))[0]
+    texts = [toy.texts[row] for row in episode.support]
+    classifier = FewShotClassifier(learner, method="prototype").fit(texts, toy.labels[episode.support])
+    vectors = learner.encoder.encode(texts)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    labels = toy.labels[episode.support]
+    means = np.stack([vectors[labels == label].mean(0) for label in range(8)])
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    queries = learner.encoder.encode([toy.texts[row] for row in episode.query])
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    expected = torch.tensor(20 * queries @ means.T).softmax(-1).numpy()
+    got = classifier.predict_proba([toy.texts[row] for row in episode.query])
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_a_loaded_classifier_gives_the_probabilities_it_gave_when_saved(classifier, tmp_path):
+    expected = classifier.predict_proba(TEXTS)
+    loaded = FewShotClassifier.from_pretrained(classifier.save_pretrained(tmp_path / "c"))
+    np.testing.assert_allclose(loaded.predict_proba(TEXTS), expected, atol=1e-6)
+    assert loaded.get_params()["method"] == classifier.method
+
+
+def test_no_training_text_is_saved(classifier, tmp_path):
+    folder = classifier.save_pretrained(tmp_path / "c")
+    for path in folder.rglob("*"):
+        if path.is_file():
+            assert not any(text.encode() in path.read_bytes() for text in TEXTS if len(text) > 12), path
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_meta_trained_base_serves_and_travels_with_the_classifier(tiny_lora, tmp_path, method):
+    base = Artifact("learner", Prototypical(tiny_lora)).save(tmp_path / "base")
+    classifier = FewShotClassifier(base, method=method).fit(TEXTS, LABELS)
+    direct = FewShotClassifier(tiny_lora, method=method).fit(TEXTS, LABELS)
+    np.testing.assert_allclose(classifier.predict_proba(TEXTS), direct.predict_proba(TEXTS), atol=1e-6)
+    loaded = FewShotClassifier.from_pretrained(classifier.save_pretrained(tmp_path / "c"))
+    np.testing.assert_allclose(loaded.predict_proba(TEXTS), classifier.predict_proba(TEXTS), atol=1e-6)
+
+
+def test_a_base_named_by_a_string_is_loaded_once(tiny_folder):
+    assert load_base(str(tiny_folder)) is load_base(str(tiny_folder))
+
+
+def test_without_a_base_it_says_which_one_it_uses(caplog):
+    load_base.__globals__["_load"].cache_clear()
+    with caplog.at_level("INFO", logger="fewtext"):
+        classifier = FewShotClassifier().fit(TEXTS, LABELS)
+    assert "all-MiniLM-L6-v2" in caplog.text
+    assert classifier.predict(["my parcel with the debit card never came"]).tolist() == ["card"]
+
+
+def test_a_failed_fit_leaves_the_classifier_as_it_was(classifier):
+    before = classifier.predict_proba(TEXTS)
+    with pytest.raises(DataError):
+        classifier.fit(["only one class", "really only one"], ["a", "a"])
+    assert np.array_equal(classifier.predict_proba(TEXTS), before)
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "message"),
+    [
+        ([], [], "no texts"),
+        ("one string", ["a"], "one string where several texts are expected"),
+        (["good", "  "], ["a", "b"], "text 1 is empty"),
+        (["good", None], ["a", "b"], "text 1: a text must be a string, got NoneType"),
+        (["good", b"bytes"], ["a", "b"], "got bytes"),
+        (["good", "fine"], ["a"], "2 texts but 1 labels"),
+        (["good", "fine"], ["a", None], "label 1 is missing"),
+        (["good", "fine"], ["a", float("nan")], "label 1 is missing"),
+        (["good", "fine"], ["a", 1], "labels of several types"),
+        (["good", "fine"], ["a", "a"], "only one class, 'a'|only one class, np.str_"),
+    ],
+)
+def test_bad_input_is_explained_in_one_sentence(tiny_folder, texts, labels, message):
+    with pytest.raises(DataError, match=message):
+        FewShotClassifier(str(tiny_folder)).fit(texts, labels)
+
+
+@pytest.mark.parametrize("texts", [[], ["fine", ""], [3], "one string"])
+def test_bad_queries_are_explained(classifier, texts):
+    with pytest.raises(DataError):
+        classifier.predict(texts)
+
+
+def test_what_cannot_be_is_said_at_once(tiny_folder, tmp_path, classifier):
+    with pytest.raises(NotFittedError, match="Call fit"):
+        FewShotClassifier(str(tiny_folder)).predict(TEXTS)
+    with pytest.raises(LearnerError, match="method='magic'"):
+        FewShotClassifier(str(tiny_folder), method="magic").fit(TEXTS, LABELS)
+    with pytest.raises(DataError, match="no class 'boat'"):
+        FewShotClassifier(str(tiny_folder), label_descriptions={"boat": "ship"}).fit(TEXTS, LABELS)
+    with pytest.raises(EncoderError, match="nobody/nothing"):
+        FewShotClassifier("nobody/nothing").fit(TEXTS, LABELS)
+    learner = Artifact("learner", load_base(str(tiny_folder))).save(tmp_path / "learner")
+    with pytest.raises(ArtifactError, match="not a classifier"):
+        FewShotClassifier.from_pretrained(learner)
+
+
+def test_a_damaged_head_is_refused(classifier, tmp_path):
+    folder = classifier.save_pretrained(tmp_path / "c")
+    content = bytearray((folder / "head.safetensors").read_bytes())
+    content[-1] ^= 1
+    (folder / "head.safetensors").write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"head\.safetensors is damaged"):
+        FewShotClassifier.from_pretrained(folder)
+
+
+def test_the_saved_description_is_plain_json(classifier, tmp_path):
+    folder = classifier.save_pretrained(tmp_path / "c")
+    description = json.loads((folder / "fewtext.json").read_text("utf-8"))
+    assert description["labels"] == ["bill", "card", "flight"]
+    assert description["kind"] == "classifier"
+    assert str(tmp_path) not in json.dumps(description)
+
+
+def test_banking77_five_shot(data_root, minilm):
+    from fewtext import load_texts
+
+    texts = load_texts("banking77", data_root=data_root)
+    train, held_out = texts.part("train").at_most(5), texts.part("test")
+    classifier = FewShotClassifier(minilm).fit(train.texts, np.array(train.classes)[train.labels])
+    held_out = held_out.at_most(8)  # all of it is measured in the benchmark; this guards against a fall
+    assert classifier.score(held_out.texts, np.array(held_out.classes)[held_out.labels]) > 0.78

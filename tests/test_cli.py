@@ -1,0 +1,178 @@
+"""The `fewtext` command, as a user types it."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fewtext.cli import COMMANDS, main
+
+ROWS = [
+    ("where is my card", "card"),
+    ("my card has not arrived yet", "card"),
+    ("flight is late", "flight"),
+    ("cancel the flight", "flight"),
+    ("pay the bill", "bill"),
+    ("high bill", "bill"),
+]
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "intents.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *ROWS])
+    return path
+
+
+@pytest.fixture
+def fitted(table, tmp_path, tiny_folder, capsys):
+    out = tmp_path / "mine"
+    assert main(["fit", str(table), "--out", str(out), "--base", str(tiny_folder), "--test", str(table)]) == 0
+    assert "3 classes" in capsys.readouterr().out
+    return out
+
+
+def said(capsys):
+    return capsys.readouterr().out
+
+
+def test_help_names_every_command(capsys):
+    assert main(["--help"]) == 0
+    text = said(capsys)
+    assert all(command in text for command in COMMANDS)
+    assert main([]) == 2
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "train prototypical"])
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*command.split(), "--help"])
+    assert stop.value.code == 0
+    assert f"usage: fewtext {command}" in said(capsys)
+
+
+def test_a_wrong_command_is_answered_with_the_closest(capsys):
+    assert main(["trian"]) == 2
+    assert "Did you mean train?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train prototypcal", "Did you mean prototypical?"),
+        ("train prototypical --card bankng77", "Did you mean banking77?"),
+        ("train prototypical --card massive", "massive"),
+        ("train prototypical --ways few", "'few' is not a count"),
+        ("train prototypical --shots 30 --base {tiny}", "Lower"),
+        ("train prototypical --base nobody/nothing", "the hub cannot be used"),
+        ("test nobody/nothing", "the hub cannot be used"),
+        ("fit missing.csv --out x", "no such file, folder or card"),
+        ("predict missing hello", "no such folder"),
+        ("info missing", "no such folder"),
+    ],
+)
+def test_what_goes_wrong_is_said_in_one_line(arguments, message, capsys, tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments.format(tiny=tiny_folder).split()) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("fewtext: ")
+    assert message in error
+    assert not list(tmp_path.glob("*"))
+
+
+def test_an_unknown_flag_is_a_wrong_command_line(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "x.csv", "--out", "y", "--shot", "3"])
+    assert stop.value.code == 2
+    assert "--shots" in capsys.readouterr().err
+
+
+def test_fit_writes_a_classifier_and_what_it_measured(fitted):
+    report = json.loads((fitted / "results.json").read_text("utf-8"))
+    names = {row["name"]: row["value"] for row in report["rows"]}
+    assert names["intents.csv/accuracy"] >= 0.8
+    assert names["intents.csv/fit"] > 0
+
+
+def test_predict_reads_arguments(fitted, capsys):
+    assert main(["predict", str(fitted), "where is my card", "high bill"]) == 0
+    lines = said(capsys).splitlines()
+    assert [line.split()[0] for line in lines] == ["card", "bill"]
+
+
+def test_predict_reads_standard_input(fitted, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("where is my card\n\nhigh bill\n"))
+    assert main(["predict", str(fitted), "--format", "jsonl", "--top", "2"]) == 0
+    answers = [json.loads(line) for line in said(capsys).splitlines()]
+    assert [answer["label"] for answer in answers] == ["card", "bill"]
+    assert [len(answer["top"]) for answer in answers] == [2, 2]
+
+
+@pytest.mark.parametrize("name", ["texts.txt", "texts.csv"])
+def test_predict_reads_a_file_and_writes_one(fitted, tmp_path, name):
+    source = tmp_path / name
+    header = "text\n" if name.endswith("csv") else ""
+    source.write_text(header + "where is my card\nhigh bill\n")
+    out = tmp_path / "answers.csv"
+    assert main(["predict", str(fitted), "--file", str(source), "--format", "csv", "--out", str(out)]) == 0
+    rows = list(csv.DictReader(out.open()))
+    assert [(row["text"], row["label"]) for row in rows] == [("where is my card", "card"), ("high bill", "bill")]
+
+
+def test_info_describes_an_artifact_a_card_and_the_installation(fitted, capsys):
+    assert main(["info", str(fitted)]) == 0
+    assert json.loads(said(capsys))["labels"] == ["bill", "card", "flight"]
+    assert main(["info", "banking77"]) == 0
+    assert json.loads(said(capsys))["licence"] == "CC-BY-4.0"
+    assert main(["info"]) == 0
+    assert "prototypical" in said(capsys)
+
+
+TRAIN = "--steps 4 --meta-batch 2 --ways 4 --queries 2 --validate-every 2 --validation-episodes 5 --lora-rank 2"
+
+
+def test_train_test_and_fit_on_the_trained_base(tiny_folder, tmp_path, capsys, table):
+    out = tmp_path / "run"
+    assert main(["train", "prototypical", "--base", str(tiny_folder), "--out", str(out), *TRAIN.split()]) == 0
+    assert "best validation accuracy" in said(capsys)
+    episodes = tmp_path / "episodes.json"
+    measure = ["test", str(out), "--number", "6", "--all-way", "0", "--episodes-file", str(episodes)]
+    assert main(measure) == 0
+    first = said(capsys)
+    assert "prototypical + names − frozen prototypes + names" in first
+    assert main(measure) == 0
+    assert said(capsys) == first
+    report = json.loads((out / "test-everyday-1-1-shot.json").read_text("utf-8"))
+    assert {row["n"] for row in report["rows"]} == {6}
+    assert main(["fit", str(table), "--out", str(tmp_path / "mine"), "--base", str(out)]) == 0
+
+
+@pytest.mark.parametrize("entry", [["recipes/meta_train.py"], ["-m", "fewtext", "train"]], ids=["recipe", "module"])
+def test_accelerate_launch_on_two_cpu_processes_really_starts_two(entry, tiny_folder, tmp_path):
+    flags = [
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+    ]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", *flags, *entry, "prototypical"]
+    out = tmp_path / "run"
+    job = [*launch, "--base", str(tiny_folder), "--out", str(out), *TRAIN.split(), "--meta-batch", "3"]
+    environment = {key: value for key, value in os.environ.items() if key not in ("WORLD_SIZE", "MASTER_ADDR")}
+    done = subprocess.run(job, capture_output=True, text=True, timeout=300, check=False, env=environment)
+    assert done.returncode == 1
+    assert "meta_batch=3 cannot be shared by 2 processes" in done.stderr
+    done = subprocess.run(job[:-2], capture_output=True, text=True, timeout=300, check=False, env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("saved") == 1
+    assert (out / "manifest.json").is_file()

@@ -1,0 +1,71 @@
+"""Recipes: short, run as programs, and never a second library. The demo is run with fewer steps."""
+
+import importlib
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+SCRIPTS = sorted(path for path in RECIPES.glob("*.py") if path.name != "__init__.py")
+RUN = {"adapt.py", "demo.py", "meta_test.py", "meta_train.py"}
+
+
+def program(name, *arguments):
+    """Run a recipe as `python recipes/<name>` would; returns its exit code."""
+    sys.argv = [str(RECIPES / name), *map(str, arguments)]
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+@pytest.fixture(autouse=True)
+def _own_arguments(monkeypatch):
+    monkeypatch.setattr(sys, "argv", sys.argv)
+
+
+def test_every_recipe_is_run_by_a_test():
+    assert {path.name for path in SCRIPTS} == RUN
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_a_recipe_is_short_and_starts_with_how_to_run_it(path):
+    text = path.read_text("utf-8")
+    assert len(text.splitlines()) <= 100
+    assert f"recipes/{path.name}" in text.split('"""')[1]
+
+
+def test_recipes_cannot_be_imported(monkeypatch):
+    monkeypatch.syspath_prepend(RECIPES.parent)
+    with pytest.raises(ModuleNotFoundError, match="recipes are programs"):
+        importlib.import_module("recipes.adapt")
+
+
+def test_no_recipe_hides_a_package():
+    assert not {path.stem for path in SCRIPTS} & {"evaluate", "datasets", "accelerate", "peft", "torch", "tokenizers"}
+
+
+def test_meta_train_then_meta_test_then_adapt(tiny_folder, tmp_path, capsys):
+    out = tmp_path / "base"
+    steps = ["--steps", 2, "--meta-batch", 1, "--ways", 4, "--queries", 2, "--validation-episodes", 4]
+    assert program("meta_train.py", "prototypical", "--base", tiny_folder, "--out", out, *steps) == 0
+    assert program("meta_test.py", out, "--number", 4, "--all-way", 0) == 0
+    assert "frozen prototypes" in capsys.readouterr().out
+    assert program("adapt.py", "everyday", "--shots", 2, "--base", out, "--out", tmp_path / "mine") == 0
+    assert json.loads((tmp_path / "mine" / "fewtext.json").read_text("utf-8"))["kind"] == "classifier"
+
+
+def test_the_demo_goes_the_whole_road(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert program("demo.py", "--steps", 2, "--episodes", 4) == 0
+    text = capsys.readouterr().out
+    assert "1. Meta-training" in text
+    assert "4. Saving, reloading, classifying" in text
+    report = json.loads((tmp_path / "demo" / "results.json").read_text("utf-8"))
+    assert report["command"] == "make demo"
+    assert any("5-shot classifier" in row["name"] for row in report["rows"])
+    assert (tmp_path / "demo" / "accuracy.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,148 @@
+"""The outer loop: it learns, it stops, it repeats itself, and the number of processes does not matter to it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from fewtext import Encoder, EpisodeSampler, EpisodeSpec, Lora, Prototypical, TrainConfig, meta_train
+from fewtext.data.card import DataCard
+from fewtext.data.load import card_texts
+from fewtext.errors import TrainingError
+
+SPEC = EpisodeSpec(ways=4, shots=1, queries=3)
+
+
+def trained(toy, folder, config=None, *, lora=True, **options):
+    learner = Prototypical(Encoder.from_pretrained(folder, lora=Lora(rank=2) if lora else None))
+    config = config or TrainConfig(steps=15, meta_batch=2, lr=5e-3, validate_every=0)
+    history = meta_train(learner, EpisodeSampler(toy, SPEC, seed=0), config, progress=False, **options)
+    return learner, history
+
+
+@pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
+def test_training_lowers_the_loss(toy, tiny_folder, lora):
+    _, history = trained(toy, tiny_folder, TrainConfig(steps=40, meta_batch=2, lr=2e-2, validate_every=0), lora=lora)
+    first, last = history.steps[:5], history.steps[-5:]
+    assert sum(loss for _, loss, _ in last) < 0.95 * sum(loss for _, loss, _ in first)
+    assert history.best_step == 40
+
+
+def test_only_adapters_and_the_learner_s_own_weights_change(toy, tiny_folder):
+    fresh = Prototypical(Encoder.from_pretrained(tiny_folder, lora=Lora(rank=2))).state_dict()
+    learner, _ = trained(toy, tiny_folder)
+    changed = {name for name, value in learner.state_dict().items() if not torch.equal(value, fresh[name])}
+    assert changed
+    assert all("lora_" in name or name == "log_scale" for name in changed)
+
+
+def test_the_same_seed_gives_the_same_weights(toy, tiny_folder):
+    one, two = (trained(toy, tiny_folder)[0].state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_micro_batches_change_nothing_but_rounding(toy, tiny_folder):
+    config = TrainConfig(steps=3, meta_batch=4, lr=5e-3, validate_every=0)
+    one = trained(toy, tiny_folder, config)[0].state_dict()
+    four = trained(toy, tiny_folder, TrainConfig(**vars(config) | {"micro_batch": 4}))[0].state_dict()
+    for name in one:
+        torch.testing.assert_close(one[name], four[name], atol=1e-4, rtol=1e-3)
+
+
+def test_it_stops_early_and_keeps_the_weights_of_the_best_validation(toy, tiny_folder):
+    validation = EpisodeSampler(toy, SPEC, seed=9)
+    config = TrainConfig(steps=60, meta_batch=1, lr=1.0, validate_every=2, patience=2)  # absurd: it can only harm
+    learner, history = trained(toy, tiny_folder, config, validation=validation, validation_episodes=20)
+    assert len(history.steps) < 60
+    best = max(history.validations, key=lambda entry: (entry[1], -entry[0]))
+    assert history.best_step == best[0]
+    if history.best_step == 0:
+        fresh = Prototypical(Encoder.from_pretrained(tiny_folder, lora=Lora(rank=2))).state_dict()
+        assert all(torch.equal(value, fresh[name]) for name, value in learner.state_dict().items())
+
+
+def test_a_loss_that_is_not_finite_stops_before_any_weight_changes(toy, tiny_folder):
+    learner = Prototypical(Encoder.from_pretrained(tiny_folder, lora=Lora(rank=2)))
+    with torch.no_grad():
+        learner.log_scale.fill_(float("nan"))
+    before = {name: value.clone() for name, value in learner.encoder.state_dict().items()}
+    with pytest.raises(TrainingError, match="step 0: the loss is nan"):
+        meta_train(learner, EpisodeSampler(toy, SPEC), TrainConfig(steps=2, validate_every=0), progress=False)
+    assert all(torch.equal(value, before[name]) for name, value in learner.encoder.state_dict().items())
+
+
+def test_a_meta_batch_below_one_is_refused(toy, tiny_folder):
+    with pytest.raises(TrainingError, match="meta_batch=0 cannot be shared by 1 processes"):
+        trained(toy, tiny_folder, TrainConfig(meta_batch=0))
+
+
+WORKER = """
+import json, sys, torch
+from accelerate import Accelerator
+from fewtext import Encoder, EpisodeSampler, EpisodeSpec, LabeledTexts, Lora, Prototypical, TrainConfig, meta_train
+folder, data, out = sys.argv[1:]
+texts = LabeledTexts.of(*json.load(open(data)))
+accelerator = Accelerator(cpu=True)
+torch.manual_seed(accelerator.process_index)  # processes must agree even if their random states do not
+learner = Prototypical(Encoder.from_pretrained(folder, lora=Lora(rank=2), seed=accelerator.process_index))
+sampler = EpisodeSampler(texts, EpisodeSpec(ways=4, shots=1, queries=3))
+seen = []
+sampler_get = EpisodeSampler.__getitem__
+EpisodeSampler.__getitem__ = lambda self, n: (seen.append(n) if self.seed == 0 else None, sampler_get(self, n))[1]
+validation = EpisodeSampler(texts, EpisodeSpec(ways=4, shots=1, queries=3), seed=9)
+history = meta_train(learner, sampler, TrainConfig(steps=10, meta_batch=4, lr=5e-3, validate_every=5),
+    validation=validation, validation_episodes=11, accelerator=accelerator, progress=False)
+torch.save({"weights": learner.state_dict(), "steps": history.steps, "validations": history.validations,
+    "seen": seen}, f"{out}-{accelerator.process_index}.pt")
+accelerator.end_training()
+"""
+
+
+def launched(processes, tiny_folder, toy, folder):
+    (folder / "worker.py").write_text(WORKER)
+    (folder / "data.json").write_text(json.dumps([list(toy.texts), [toy.classes[label] for label in toy.labels]]))
+    flags = ["--num_processes", str(processes), "--num_machines", "1", "--mixed_precision", "no"]
+    flags += ["--multi_gpu"] if processes > 1 else ["--cpu"]
+    flags += ["--dynamo_backend", "no", "--num_cpu_threads_per_process", "1", "--main_process_port", "0"]
+    arguments = [folder / "worker.py", tiny_folder, folder / "data.json", folder / f"out{processes}"]
+    command = [sys.executable, "-m", "accelerate.commands.launch", *flags, *map(str, arguments)]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env=os.environ | {"ACCELERATE_USE_CPU": "true"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [torch.load(folder / f"out{processes}-{rank}.pt", weights_only=True) for rank in range(processes)]
+
+
+def test_two_processes_train_the_same_weights_on_the_same_episodes(toy, tiny_folder, tmp_path):
+    (alone,) = launched(1, tiny_folder, toy, tmp_path)
+    first, second = launched(2, tiny_folder, toy, tmp_path)
+    assert sorted(first["seen"] + second["seen"]) == sorted(alone["seen"])
+    assert not set(first["seen"]) & set(second["seen"])
+    for name, value in first["weights"].items():
+        assert torch.equal(value, second["weights"][name]), name
+    one, two = (
+        torch.cat([value.reshape(-1) for name, value in run["weights"].items() if "lora" in name])
+        for run in (alone, first)
+    )
+    assert (one - two).norm() / one.norm() < 1e-6
+    assert first["validations"] == second["validations"]
+    assert [entry[0] for entry in first["validations"]] == [entry[0] for entry in alone["validations"]]
+
+
+def test_the_real_encoder_learns_from_the_embedded_corpus(minilm):
+    texts = card_texts(DataCard.read("everyday"))
+    groups = DataCard.read("everyday").class_groups(1)
+    train = texts.only(groups["train"])
+    learner = Prototypical(Encoder.from_pretrained("sentence-transformers/all-MiniLM-L6-v2", lora=Lora(rank=4)))
+    sampler = EpisodeSampler(train, EpisodeSpec(ways=6, shots=1, queries=2))
+    history = meta_train(learner, sampler, TrainConfig(steps=20, meta_batch=1, validate_every=0), progress=False)
+    losses = [loss for _, loss, _ in history.steps]
+    assert sum(losses[-6:]) < sum(losses[:6])
