@@ -32,9 +32,8 @@ def draw_accuracy(rows: Sequence[Row], path: str | Path) -> Path:
         bars = bars[::-1]
         names = [row.name.rsplit("/", 1)[1] for row in bars]
         colours = ["lightgrey" if name.startswith("frozen") else "tab:blue" for name in names]
-        values, errors = (
-            [100 * (value or 0) for value in column] for column in zip(*((r.value, r.ci95) for r in bars))
-        )
+        values = [100 * row.value for row in bars]
+        errors = [100 * (row.ci95 or 0) for row in bars]
         axis.barh(names, values, xerr=errors, color=colours)
         for position, (value, error) in enumerate(zip(values, errors, strict=True)):
             axis.text(value + error + 1, position, f"{value:.1f}", va="center", fontsize=8)

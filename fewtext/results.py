@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+SHARES = ("accuracy", "macro-F1")  # units shown in percent
 PACKAGES = ("fewtext", "torch", "transformers", "peft", "accelerate", "datasets", "scikit-learn", "numpy")
 
 
@@ -65,31 +66,28 @@ def write_results(path: str | Path, rows: Sequence[Row], command: str | None = N
 
 
 def table(rows: Iterable[Row]) -> str:
-    """Return rows as a Markdown table that also reads well in a terminal; columns nobody fills are left out."""
-    shares = ("accuracy", "macro-F1")
+    """Return rows as Markdown tables that also read well in a terminal, one for each place they were measured in."""
+    places: dict[str, list[Row]] = {}
+    for row in rows:
+        places.setdefault(row.name.rpartition("/")[0], []).append(row)
+    return "\n\n".join(_table(place, measured) for place, measured in places.items())
 
-    def number(row: Row, value: float | None, sign: str = "") -> str:
-        if value is None or math.isnan(value):
-            return ""
-        return f"{100 * value:{sign}.1f}" if row.unit in shares else f"{value:{sign}.3g}"
 
+def _table(place: str, rows: Sequence[Row]) -> str:
     lines = []
     for row in rows:
-        interval = number(row, row.ci95)
+        interval = _number(row, row.ci95)
         lines.append(
             {
-                "": row.name,
-                "value": number(row, row.value, "+" if row.unit == "points" else "")
-                + (interval and f" ± {interval}"),
-                "unit": f"{row.unit}, %" if row.unit in shares else row.unit,
+                place: row.name.rpartition("/")[2],
+                "value": _number(row, row.value) + (f" ± {interval.lstrip('+')}" if interval else ""),
+                "unit": f"{row.unit}, %" if row.unit in SHARES else row.unit,
                 "n": "" if row.n is None else str(row.n),
-                "beside": "" if row.peer is None else f"{row.peer} {number(row, row.peer_value)}".rstrip(),
+                "beside": "" if row.peer is None else f"{row.peer} {_number(row, row.peer_value)}".rstrip(),
                 "ratio": "" if row.ratio is None else f"{row.ratio:.2f}x",
             }
         )
-    if not lines:
-        return ""
-    columns = [key for key in lines[0] if key in ("", "value") or any(line[key] for line in lines)]
+    columns = [key for key in lines[0] if any(line[key] for line in lines)]
     width = {key: max(len(key), *(len(line[key]) for line in lines)) for key in columns}
     head = "| " + " | ".join(key.ljust(width[key]) for key in columns) + " |"
     rule = "|" + "|".join("-" * (width[key] + 2) for key in columns) + "|"
@@ -97,9 +95,21 @@ def table(rows: Iterable[Row]) -> str:
     return "\n".join([head, rule, *body])
 
 
+def _number(row: Row, value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return ""
+    if row.unit in SHARES:
+        return f"{100 * value:.1f}"
+    if row.unit == "points":
+        return f"{value:+.2f}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
 def _commit() -> str | None:
     here = Path(__file__).parent
     try:
+        # Installed into the environment of another project, this file is not in that project's history.
+        subprocess.run(["git", "ls-files", "--error-unmatch", __file__], cwd=here, capture_output=True, check=True)
         show = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
         dirty = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):

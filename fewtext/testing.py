@@ -14,7 +14,7 @@ from fewtext.learners.base import MetaLearner
 from fewtext.metrics.scores import mean_ci
 from fewtext.nn.encoder import Encoder
 from fewtext.results import Row
-from fewtext.scoring import NAMES, REGRESSION, Scores, score_heads, score_learner
+from fewtext.scoring import NAMES, PROTOTYPES, REGRESSION, Scores, score_heads, score_learner
 
 
 def meta_test(
@@ -45,7 +45,7 @@ def meta_test(
     Returns:
         Accuracy and macro-F1 of the learner, of logistic regression on the learner's encoder, and of the frozen
         encoder's prototypes and logistic regression, each with and without class names; then the paired
-        differences to the frozen encoder, in points. All with 95 % confidence intervals.
+        differences to the frozen encoder, in points. Each with its 95 % confidence interval.
 
     Raises:
         EpisodeError: the texts cannot supply such episodes.
@@ -83,7 +83,7 @@ def _rows(
             )
     for name, scores in score_heads(learner.encoder, episodes, sampler.sources, progress=progress).items():
         if name.startswith(REGRESSION):
-            own[f"{learner.name} encoder, {name}"] = scores
+            own[f"{learner.name}, {name}"] = scores
     heads = score_heads(frozen, episodes, sampler.sources, progress=progress)
     peers = {f"frozen {name}": scores for name, scores in heads.items()}
     rows = []
@@ -92,8 +92,9 @@ def _rows(
             mean, half = mean_ci(pick(scores))
             rows.append(Row(f"{place}/{name}", mean, unit, half, len(episodes)))
     for name, scores in own.items():
-        for peer, beside in peers.items():
-            if name.endswith(NAMES) == peer.endswith(NAMES):
-                mean, half = mean_ci(100 * (scores.accuracy - beside.accuracy))
-                rows.append(Row(f"{place}/{name} − {peer}", mean, "points", half, len(episodes)))
+        suffix = NAMES if name.endswith(NAMES) else ""
+        alike = (REGRESSION,) if REGRESSION in name else (PROTOTYPES, REGRESSION)
+        for peer in (f"frozen {head}{suffix}" for head in alike):
+            mean, half = mean_ci(100 * (scores.accuracy - peers[peer].accuracy))
+            rows.append(Row(f"{place}/{name} − {peer}", mean, "points", half, len(episodes)))
     return rows

@@ -29,7 +29,7 @@ from fewtext.training import TrainConfig
 OUT = Path("demo")
 SENTENCES = [
     "three weeks and my letterbox is still empty",
-    "the machine swallowed it and then the screen went black",
+    "the cash machine swallowed it and gave me nothing",
     "could we push my check-up to next Thursday?",
     "it's freezing in here",
 ]

@@ -10,10 +10,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from huggingface_hub import metadata_load
 
 from fewtext.errors import DataError
 
+TASKS = ("intent", "topic", "sentiment")
+HUB_KEYS = ("id", "config", "revision", "unverified", "text_column", "label_column", "splits")
 DATA_FILES = ("data.parquet", "data.jsonl")
 
 
@@ -82,7 +85,11 @@ class DataCard:
             close = difflib.get_close_matches(str(card), cls.names(), n=1)
             hint = f" Did you mean {close[0]}?" if close else ""
             raise DataError(f"no card {str(card)!r}.{hint} Cards: {', '.join(cls.names())}.")
-        entries: dict[str, Any] = metadata_load(path) or {}
+        try:
+            entries: dict[str, Any] = metadata_load(path) or {}
+        except (ValueError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise DataError(f"card {path.name}: its front matter cannot be read ({reason}).") from error
         known = [field.name for field in fields(cls)]
         if wrong := sorted(set(known) ^ set(entries)):
             state = "is missing" if wrong[0] in known else "is not known"
@@ -91,7 +98,14 @@ class DataCard:
             raise DataError(f"card {path.name}: row_split must be official, fold or none.")
         if entries["name"] != path.stem:
             raise DataError(f"card {path.name}: name is {entries['name']!r}, which is not the file's name.")
+        if entries["task"] not in TASKS:
+            raise DataError(f"card {path.name}: task is {entries['task']!r}; it must be one of {', '.join(TASKS)}.")
+        for key, keys in (("hub", HUB_KEYS), ("class_splits", ("source", "count"))):
+            if not isinstance(entries[key], dict) or set(entries[key]) != set(keys):
+                raise DataError(f"card {path.name}: {key} must have exactly the keys {', '.join(keys)}.")
         for key in ("language", "overlaps"):
+            if not isinstance(entries[key], list):
+                raise DataError(f"card {path.name}: {key} must be a list, got {entries[key]!r}.")
             entries[key] = tuple(entries[key])
         return cls(**entries)
 

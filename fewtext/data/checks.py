@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import pandas
 
 from fewtext.errors import DataError
 
@@ -37,7 +38,7 @@ def checked_labels(labels: Iterable[Any]) -> np.ndarray:
     """
     values = list(labels)
     for row, label in enumerate(values):
-        if label is None or label != label:  # NaN is the one value that differs from itself
+        if label is None or pandas.isna(label):
             raise DataError(f"label {row} is missing. Drop the text or label it.")
     kinds = {type(label) for label in values}
     if str in kinds and len(kinds) > 1:

@@ -13,6 +13,7 @@ from fewtext.data.sampler import Episode, EpisodeSampler
 from fewtext.data.texts import LabeledTexts
 from fewtext.errors import EpisodeError
 
+FORMAT_VERSION = 1
 FIELDS = ("classes", "support", "support_labels", "query", "query_labels")
 
 
@@ -20,7 +21,7 @@ def write_episodes(path: str | Path, sampler: EpisodeSampler, number: int) -> Pa
     """Write the first `number` episodes of a sampler; returns the path."""
     drawn = [sampler[i] for i in range(number)]
     content = {
-        "format_version": 1,
+        "format_version": FORMAT_VERSION,
         "spec": str(sampler.spec),
         "seed": sampler.seed,
         "sources": [{"name": texts.name, "sha256": texts.fingerprint()} for texts in sampler.sources],
@@ -43,6 +44,8 @@ def read_episodes(path: str | Path, sources: LabeledTexts | Sequence[LabeledText
     own = [sources] if isinstance(sources, LabeledTexts) else list(sources)
     try:
         content: dict[str, Any] = json.loads(Path(path).read_text("utf-8"))
+        if content["format_version"] != FORMAT_VERSION:
+            raise ValueError(f"format version {content['format_version']}, this fewtext reads {FORMAT_VERSION}")
         hashes = [source["sha256"] for source in content["sources"]]
         episodes = [
             Episode(entry["source"], *(np.array(entry[key], dtype=np.int64) for key in FIELDS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -58,11 +59,13 @@ def load_texts(
         DataError: nothing of that name, a missing column, texts or labels that cannot be used, no network.
     """
     if isinstance(source, LabeledTexts):
+        source = source if descriptions is None else replace(source, descriptions=dict(descriptions))
         return source if split is None else source.part(split)
     if isinstance(source, tuple):
         return LabeledTexts.of(*source, out_of_scope_label=out_of_scope_label, descriptions=descriptions)
     if isinstance(source, DataCard) or (isinstance(source, str) and source in DataCard.names()):
         texts = card_texts(source if isinstance(source, DataCard) else DataCard.read(source), data_root)
+        texts = texts if descriptions is None else replace(texts, descriptions=dict(descriptions))
         return texts if split is None else texts.part(split)
     if isinstance(source, datasets.Dataset | datasets.DatasetDict):
         rows, name = source, "dataset"
@@ -70,11 +73,12 @@ def load_texts(
         rows, name = _read(str(source), config, revision), Path(str(source)).name
     if isinstance(rows, datasets.Dataset):
         rows = datasets.DatasetDict({"all": rows})
-    parts = {ROW_SPLITS.get(str(key), str(key)): part for key, part in rows.items()}
-    if split is not None and split not in parts:
-        raise DataError(f"{name}: no {split!r} rows; the row splits are {sorted(parts)}.")
+    parts = [(ROW_SPLITS.get(str(key), str(key)), part) for key, part in rows.items()]
+    names = {key for key, _ in parts}
+    if split is not None and split not in names:
+        raise DataError(f"{name}: no {split!r} rows; the row splits are {sorted(names)}.")
     texts, labels, partition = [], [], []
-    for key, part in parts.items() if split is None else [(split, parts[split])]:
+    for key, part in [(key, part) for key, part in parts if split in (None, key)]:
         new_texts, new_labels = _columns(part, text_column, label_column, name)
         texts += new_texts
         labels += new_labels
@@ -84,7 +88,7 @@ def load_texts(
         labels,
         name=name,
         out_of_scope_label=out_of_scope_label,
-        partition=partition if len(parts) > 1 and split is None else None,
+        partition=partition if len(names) > 1 and split is None else None,
         descriptions=descriptions,
     )
 
@@ -139,10 +143,7 @@ def _read(source: str, config: str | None = None, revision: str | None = None) -
         if path.is_file():
             return datasets.DatasetDict({"train": _read_file(path)})
         if path.is_dir():
-            files = {file.stem: file for file in sorted(path.iterdir()) if file.suffix in SUFFIXES}
-            if not files:
-                raise DataError(f"{path.name}: no file in this folder ends in one of {', '.join(SUFFIXES)}.")
-            return datasets.DatasetDict({name: _read_file(file) for name, file in files.items()})
+            return _read_folder(path)
         if source.count("/") != 1 or path.suffix in SUFFIXES:
             close = difflib.get_close_matches(source, DataCard.names(), n=1)
             hint = f" Did you mean {close[0]}?" if close else ""
@@ -157,7 +158,14 @@ def _read(source: str, config: str | None = None, revision: str | None = None) -
                 raise
             # The hub keeps a Parquet copy of most data sets that only had a loading script.
             return datasets.load_dataset(source, config, revision="refs/convert/parquet")
-    except (OSError, ValueError, HfHubHTTPError, DatasetNotFoundError, DatasetGenerationError) as error:
+    except (
+        OSError,
+        ValueError,
+        StopIteration,
+        HfHubHTTPError,
+        DatasetNotFoundError,
+        DatasetGenerationError,
+    ) as error:
         if isinstance(error, DataError):
             raise
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
@@ -167,10 +175,30 @@ def _read(source: str, config: str | None = None, revision: str | None = None) -
         ) from error
 
 
+def _read_folder(path: Path) -> datasets.DatasetDict:
+    """Read the files of a folder, each a row split of its own but for the shards `name-00000-of-00002` of one."""
+    files: dict[str, list[Path]] = {}
+    for file in sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES):
+        files.setdefault(re.sub(r"-\d+-of-\d+$", "", file.stem), []).append(file)
+    if not files:
+        raise DataError(f"{path.name}: no file in this folder ends in one of {', '.join(SUFFIXES)}.")
+    for parts in files.values():
+        if len({file.suffix for file in parts}) > 1 or len({file.stem for file in parts}) < len(parts):
+            names = " and ".join(file.name for file in parts)
+            raise DataError(f"{path.name}: {names} would be the same row split. Keep one of them.")
+    return datasets.DatasetDict(
+        {name: datasets.concatenate_datasets([_read_file(file) for file in parts]) for name, parts in files.items()}
+    )
+
+
 def _read_file(path: Path) -> datasets.Dataset:
     if path.suffix in TABLES:
         # Everything in a table of text is text: left to themselves, readers take "NA" as missing and 007 as 7.
         frame = pandas.read_csv(path, sep=TABLES[path.suffix], dtype=str, keep_default_na=False)
+        if not isinstance(frame.index, pandas.RangeIndex):
+            raise DataError(
+                f"{path.name}: rows have more fields than the header. Put texts with a separator in them in quotes."
+            )
         return datasets.Dataset.from_pandas(frame, preserve_index=False)
     if path.suffix in SUFFIXES:
         kind = "parquet" if path.suffix == ".parquet" else "json"

@@ -66,6 +66,13 @@ class EpisodeSpec:
     queries: Count = 15
 
     def __post_init__(self) -> None:
+        for count in (self.ways, self.shots, self.queries):
+            if isinstance(count, range) and (count.step != 1 or not count):
+                raise EpisodeError(
+                    f"{count} is not a range of counts. Give a first and a larger last number, no step."
+                )
+        if bounds(self.shots)[0] < 0:
+            raise EpisodeError(f"shots={format_count(self.shots)}: there are no fewer than 0 support texts.")
         if self.shots == "all" and self.queries == "all":
             raise EpisodeError("shots and queries are both all: no text is left for one of them. Fix one.")
         if bounds(self.ways, 2)[0] < 2:
@@ -78,7 +85,7 @@ class EpisodeSpec:
         return f"{ways}-way {shots}-shot, {queries} queries"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Episode:
     """One task: rows of one source. Labels are positions in `classes`.
 

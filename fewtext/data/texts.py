@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pandas
 
 from fewtext.errors import DataError
 
@@ -23,7 +24,7 @@ def readable(label: object) -> str:
     return " ".join(str(label).translate(str.maketrans("_/-.", "    ")).split())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LabeledTexts:
     """Texts with one class each, and out-of-scope texts kept apart.
 
@@ -74,7 +75,7 @@ class LabeledTexts:
         for row, (text, label) in enumerate(zip(texts, labels, strict=True)):
             if not isinstance(text, str):
                 raise DataError(f"{name}, row {row}: a text must be a string, got {type(text).__name__}.")
-            if label is None or label != label or (isinstance(label, str) and not label.strip()):  # NaN ≠ NaN
+            if label is None or pandas.isna(label) or (isinstance(label, str) and not label.strip()):
                 raise DataError(f"{name}, row {row}: the label is missing. Drop the row or label it.")
         rows = [row for row, text in enumerate(texts) if text.strip()]
         if not rows:

@@ -101,6 +101,13 @@ def test_a_folder_gives_its_row_splits(tmp_path):
     ]
 
 
+def test_a_folder_with_two_files_for_one_row_split_is_refused(tmp_path):
+    split_files(tmp_path, train="a,x\n")
+    (tmp_path / "train.jsonl").write_text('{"text": "b", "label": "y"}\n', "utf-8")
+    with pytest.raises(DataError, match="train"):
+        load_texts(tmp_path)
+
+
 def test_a_csv_in_a_folder_is_read_like_a_csv(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "train.csv").write_text(CSV, "utf-8")
@@ -139,10 +146,10 @@ def test_a_hidden_class_label_is_a_missing_one():
         load_texts(rows)
 
 
-def test_a_dataset_dict_gives_its_row_splits():
-    texts = load_texts(
-        datasets.DatasetDict(train=dataset("ab", "xy"), valid=dataset("c", "x"), test=dataset("d", "y"))
-    )
+@pytest.mark.parametrize("validation", ["validation", "valid", "val", "dev"])
+def test_a_dataset_dict_gives_its_row_splits_whatever_it_calls_validation(validation):
+    rows = {"train": dataset("ab", "xy"), validation: dataset("c", "x"), "test": dataset("d", "y")}
+    texts = load_texts(datasets.DatasetDict(rows))
     assert texts.partition == ("train", "train", "validation", "test")
     assert pairs(texts.part("validation")) == [("c", "x")]
 
@@ -215,8 +222,13 @@ def test_descriptions_stand_for_the_classes_of_a_card():
     assert texts.words(texts.classes.index("late_fee")) == "brought back too late"
 
 
-def test_an_unknown_card_is_refused_with_the_cards_there_are():
-    with pytest.raises(DataError, match=r"bankng77: no such file, folder or card.*banking77.*owner/name"):
+def test_an_unknown_name_is_refused_with_the_cards_there_are():
+    with pytest.raises(DataError, match=r"qqqq: no such file, folder or card.*banking77, clinc150.*owner/name"):
+        load_texts("qqqq")
+
+
+def test_a_misspelt_card_is_refused_with_a_close_one():
+    with pytest.raises(DataError, match=r"bankng77: no such file, folder or card.*Did you mean banking77\?"):
         load_texts("bankng77")
 
 
@@ -240,6 +252,7 @@ def test_a_file_of_unknown_form_is_refused_with_the_known_ones(name, tmp_path):
         ("bad.jsonl", b'{"text": "a", "label": "x"}\n{"text": '),
         ("bad.parquet", b"no parquet"),
         ("ragged.csv", b"text,label\na,x\nb,y,z\n"),
+        ("unquoted.csv", b"text,label\nhello, world,x\nbye, all,y\n"),
         ("latin1.csv", b"text,label\nvoil\xe0,x\n"),
         ("empty.csv", b""),
         ("empty.jsonl", b""),
@@ -254,7 +267,7 @@ def test_a_broken_or_empty_file_is_a_data_error(name, content, tmp_path):
 
 def test_an_empty_folder_is_a_data_error(tmp_path):
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(DataError, match="nothing: cannot be read"):
+    with pytest.raises(DataError, match="nothing: "):
         load_texts(tmp_path / "nothing")
 
 
