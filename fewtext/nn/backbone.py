@@ -15,9 +15,22 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from fewtext.errors import EncoderError
 from fewtext.nn.pretrained import Pretrained
 
-# Models that take absolute positions and 4-D masks from the caller, which is what packing needs, and the number
-# that is added to each position.
-PACKABLE = {"bert": 0, "electra": 0, "roberta": 2, "xlm-roberta": 2, "camembert": 2}
+# Models that take absolute positions and 4-D masks from the caller, which is what packing needs. Those of the
+# RoBERTa family count their positions from behind the padding token's number.
+FROM_ZERO, FROM_PADDING = ("bert", "electra"), ("roberta", "xlm-roberta", "camembert")
+
+
+def longest_text(config: Any) -> int:
+    """Return how many tokens a model's positions suffice for."""
+    taken = 2 if config.model_type == "mpnet" else first_position(config) or 0
+    return getattr(config, "max_position_embeddings", 512) - taken
+
+
+def first_position(config: Any) -> int | None:
+    """Return the position of a text's first token, or None for a model whose texts cannot share a row."""
+    if config.model_type in FROM_PADDING:
+        return config.pad_token_id + 1
+    return 0 if config.model_type in FROM_ZERO else None
 
 
 @dataclass(frozen=True)
@@ -46,19 +59,12 @@ def load_backbone(source: Pretrained) -> tuple[Any, Any]:
     name = source.id or source.folder.name
     try:
         config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
-        backbone, info = AutoModel.from_pretrained(
-            source.folder,
-            config=config,
-            dtype=torch.float32,
-            # Given here, so that a config.json cannot ask for a kernel from the hub. On packed rows of a few dozen
-            # tokens eager attention is faster on a CPU than the fused kernel.
-            attn_implementation="eager" if config.model_type in PACKABLE else "sdpa",
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
         tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        # Named here, so that a config.json cannot ask for a kernel from the hub. On packed rows of a few dozen tokens
+        # eager attention is faster on a CPU than the fused kernel, and some models have no fused one.
+        kernels = ("eager",) if first_position(config) is not None else ("sdpa", "eager")
+        backbone, info = _load_weights(source, config, kernels)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise EncoderError(f"base {name}: cannot be loaded ({reason}).") from error
     if missing := sorted(key for key in info["missing_keys"] if "pooler" not in key):
@@ -71,6 +77,23 @@ def load_backbone(source: Pretrained) -> tuple[Any, Any]:
     # peft and transformers write this name into what they save; a local path must not get there.
     backbone.name_or_path = backbone.config._name_or_path = source.id or ""
     return backbone.eval(), tokenizer
+
+
+def _load_weights(source: Pretrained, config: Any, kernels: tuple[str, ...]) -> tuple[Any, dict[str, Any]]:
+    try:
+        return AutoModel.from_pretrained(
+            source.folder,
+            config=config,
+            dtype=torch.float32,
+            attn_implementation=kernels[0],
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except ValueError:
+        if len(kernels) == 1:
+            raise
+        return _load_weights(source, config, kernels[1:])
 
 
 def attach_lora(backbone: Any, lora: Lora, seed: int) -> Any:

@@ -17,10 +17,11 @@ from torch.func import functional_call
 from tqdm import tqdm
 
 from fewtext.errors import DataError
-from fewtext.nn.backbone import PACKABLE, Lora, attach_lora, is_unchanged, load_backbone
+from fewtext.nn.backbone import Lora, attach_lora, first_position, is_unchanged, load_backbone, longest_text
 from fewtext.nn.layout import lay_out
 from fewtext.nn.pooling import Pooler
-from fewtext.nn.pretrained import Pretrained, Recipe, locate, read_recipe
+from fewtext.nn.pretrained import Pretrained, locate
+from fewtext.nn.recipe import Recipe, read_recipe
 from fewtext.nn.task_linear import allow_task_weights
 from fewtext.tensors import TaskState, Tokens
 
@@ -56,16 +57,16 @@ class Encoder(nn.Module):
         super().__init__()
         self.tokenizer, self.source, self.recipe, self.lora, self.bf16 = tokenizer, source, recipe, lora, bf16
         config = backbone.config
-        positions = getattr(config, "max_position_embeddings", 512) - PACKABLE.get(config.model_type, 0)
-        self.max_length = min(recipe.max_length or 512, tokenizer.model_max_length, positions)
+        start = first_position(config)
+        self.max_length = min(recipe.max_length or 512, tokenizer.model_max_length, longest_text(config))
         self.prompt_tokens = 0
         if recipe.prompt and not recipe.pool_prompt:
             ids = tokenizer(recipe.prompt)["input_ids"]
             self.prompt_tokens = len(ids) - (ids[-1] in tokenizer.all_special_ids)
         self.pool = Pooler(recipe, config.hidden_size, skip=self.prompt_tokens).requires_grad_(False)
         self.dimension = self.pool.dimension
-        self.packs = config.model_type in PACKABLE
-        self._first_position = PACKABLE.get(config.model_type, 0)
+        self.packs = start is not None
+        self._first_position = start or 0
         self.backbone: Any = backbone if lora is None else attach_lora(backbone, lora, seed)
         self.task_weights = [] if lora is None else allow_task_weights(self.backbone)
         self._memory: dict[int, Tensor] | None = None
@@ -125,7 +126,8 @@ class Encoder(nn.Module):
             if not isinstance(text, str):
                 raise DataError(f"text {row}: a text must be a string, got {type(text).__name__}.")
             text = text[:longest].encode("utf-8", "replace").decode("utf-8")  # lone surrogates
-            prepared.append(self.recipe.prompt + (text.lower() if self.recipe.lower_case else text))
+            text = self.recipe.prompt + text
+            prepared.append(text.lower() if self.recipe.lower_case else text)
         if not prepared:
             return []
         return self.tokenizer(prepared, truncation=True, max_length=self.max_length)["input_ids"]
@@ -183,17 +185,20 @@ class Encoder(nn.Module):
     def _remembered(self, tokens: Tokens) -> Tensor:
         memory = self._memory
         assert memory is not None
-        text_ids, lengths = tokens.text_ids.reshape(-1).tolist(), tokens.lengths.reshape(-1)
+        lengths, known = tokens.lengths.reshape(-1), tokens.text_ids.reshape(-1).tolist()
+        keys = [key if key >= 0 else -1 - row for row, key in enumerate(known)]  # unknown texts: a key for this call
         pieces = tokens.ids.split(lengths.tolist())
-        new = {key: row for row, key in enumerate(text_ids) if key not in memory and len(pieces[row])}
+        new = {key: row for row, key in enumerate(keys) if key not in memory and len(pieces[row])}
         if new:
             ids = torch.cat([pieces[row] for row in new.values()])
             with torch.no_grad():
                 vectors = self._embed(ids, lengths[list(new.values())][None], None)[0]
             memory.update(zip(new, vectors, strict=True))
-        absent = torch.zeros(self.dimension, device=self.device)
-        rows = [memory[key] if len(piece) else absent for key, piece in zip(text_ids, pieces, strict=True)]
-        return torch.stack(rows).view(*tokens.lengths.shape, -1) if rows else absent.expand(*tokens.lengths.shape, -1)
+        out = torch.zeros(len(keys), self.dimension, device=self.device)
+        for row, key in enumerate(keys):
+            if len(pieces[row]):
+                out[row] = memory[key] if key >= 0 else memory.pop(key)
+        return out.view(*tokens.lengths.shape, -1)
 
     def _embed(self, ids: Tensor, lengths: Tensor, weights: TaskState | None) -> Tensor:
         if not len(ids):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
@@ -11,8 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fewtext.errors import EncoderError
-from fewtext.nn.pretrained import Recipe
+from fewtext.nn.recipe import Recipe
 
+DENSE_OPTIONS = {
+    "use_residual": (False,),
+    "module_input_name": ("sentence_embedding",),
+    "module_output_name": (None, "sentence_embedding"),
+}
 ACTIVATIONS = {"Tanh": nn.Tanh, "Identity": nn.Identity, "ReLU": nn.ReLU, "GELU": nn.GELU}
 
 
@@ -35,13 +41,7 @@ class Pooler(nn.Module):
                 raise EncoderError(
                     f"{folder.name}: activation {activation!r} is not known; known: {list(ACTIVATIONS)}."
                 )
-            try:
-                config = json.loads((folder / "config.json").read_text("utf-8"))
-                linear = nn.Linear(config["in_features"], config["out_features"], bias=config.get("bias", True))
-                weights = load_file(folder / "model.safetensors")
-                linear.load_state_dict({key.removeprefix("linear."): value for key, value in weights.items()})
-            except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-                raise EncoderError(f"{folder.name}: cannot load the dense layer ({error}).") from error
+            linear = _read_dense(folder)
             layers += [linear, ACTIVATIONS[activation]()]
             self.dimension = linear.out_features
         self.dense = nn.Sequential(*layers)
@@ -72,9 +72,9 @@ class Pooler(nn.Module):
                 weight = (place_kept + 1).to(tokens.dtype)[:, None]
                 pooled.append(total(tokens_kept * weight) / total(weight).clamp(min=1))
             elif mode == "max":
-                lowest = torch.full((len(sizes), tokens.shape[1]), float("-inf"), device=device, dtype=tokens.dtype)
+                none = torch.zeros(len(sizes), tokens.shape[1], device=device, dtype=tokens.dtype)
                 index = text_kept[:, None].expand_as(tokens_kept)
-                pooled.append(lowest.scatter_reduce(0, index, tokens_kept, "amax"))
+                pooled.append(none.scatter_reduce(0, index, tokens_kept, "amax", include_self=False))
             else:
                 chosen = first + (skip if mode == "cls" else sizes - 1)
                 pooled.append(tokens[chosen.clamp(0, len(tokens) - 1)])
@@ -82,3 +82,20 @@ class Pooler(nn.Module):
         if self.normalise:
             vectors = F.normalize(vectors, dim=-1)
         return torch.where(sizes[:, None] > 0, vectors, 0.0).view(*lengths.shape, -1)
+
+
+def _read_dense(folder: Path) -> nn.Linear:
+    """Read a dense layer as sentence-transformers saves it."""
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        for option, usual in DENSE_OPTIONS.items():
+            if config.get(option, usual[0]) not in usual:
+                raise EncoderError(f"{folder.name}: {option}={config[option]!r} of a dense layer is not supported.")
+        linear = nn.Linear(config["in_features"], config["out_features"], bias=config.get("bias", True))
+        weights = load_file(folder / "model.safetensors")
+        linear.load_state_dict({key.removeprefix("linear."): value for key, value in weights.items()})
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        if isinstance(error, EncoderError):
+            raise
+        raise EncoderError(f"{folder.name}: cannot load the dense layer ({error}).") from error
+    return linear

@@ -1,20 +1,13 @@
-"""Find a pretrained encoder and read how it turns tokens into one vector.
-
-A base is named by a hub id or a folder. Nothing found there is executed: weights are safetensors, modules come
-from an allow-list, and `trust_remote_code` is never set.
-"""
+"""Find a pretrained encoder, named by a hub id or a folder. Nothing found there is ever executed."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import logging
-import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -39,15 +32,6 @@ FILES = [
     "*/config.json",
     "*/model.safetensors",
 ]
-POOLINGS = ("mean", "cls", "max", "lasttoken", "mean_sqrt_len_tokens", "weightedmean")
-LEGACY_POOLINGS = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-    "pooling_mode_weightedmean_tokens": "weightedmean",
-    "pooling_mode_lasttoken": "lasttoken",
-}
 
 
 @dataclass(frozen=True)
@@ -68,29 +52,6 @@ class Pretrained:
     def sha256(self) -> str:
         """Hash of the weights."""
         return weights_sha256(self.folder)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a model's token vectors become one vector per text.
-
-    Attributes:
-        pooling: names out of `POOLINGS`, concatenated.
-        dense: `(folder, activation)` of each dense layer after pooling.
-        prompt: put before every text.
-        pool_prompt: whether the prompt's tokens take part in pooling.
-        normalise: whether vectors are scaled to length 1.
-        max_length: longest text in tokens, special tokens included; None leaves it to the tokenizer.
-        lower_case: whether texts are lower-cased before tokenising.
-    """
-
-    pooling: tuple[str, ...] = ("mean",)
-    dense: tuple[tuple[Path, str], ...] = ()
-    prompt: str = ""
-    pool_prompt: bool = True
-    normalise: bool = False
-    max_length: int | None = None
-    lower_case: bool = False
 
 
 def locate(base: str | Path, revision: str | None = None) -> Pretrained:
@@ -189,56 +150,3 @@ def weights_sha256(folder: Path) -> str:
         with path.open("rb") as file:
             hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
-
-
-def read_recipe(folder: Path) -> Recipe:
-    """Read a sentence-transformers model's modules, prompt and length; mean pooling for any other encoder.
-
-    Raises:
-        EncoderError: a module or pooling that is not known here.
-    """
-    modules = _json(folder / "modules.json", [])
-    own: dict[str, Any] = _json(folder / "config_sentence_transformers.json", {})
-    limits: dict[str, Any] = next((_json(path, {}) for path in sorted(folder.glob("sentence_*_config.json"))), {})
-    pooling, dense, pool_prompt, normalise = ("mean",), [], True, False
-    for module in modules:
-        kind, path = str(module.get("type", "")).rsplit(".", 1)[-1], str(module.get("path", ""))
-        if not re.fullmatch(r"[\w.-]*", path) or path.startswith("."):
-            raise EncoderError(f"{folder.name}: module path {path!r} leaves the model's folder.")
-        if kind == "Pooling":
-            config = _json(folder / path / "config.json", {})
-            pooling, pool_prompt = _pooling(config, folder), bool(config.get("include_prompt", True))
-        elif kind == "Dense":
-            config = _json(folder / path / "config.json", {})
-            dense.append((folder / path, str(config.get("activation_function", "Tanh")).rsplit(".", 1)[-1]))
-        elif kind == "Normalize":
-            normalise = True
-        elif kind != "Transformer":
-            raise EncoderError(f"{folder.name}: module {kind!r} is not known; only pooling, dense and normalise are.")
-    prompts = own.get("prompts") or {}
-    return Recipe(
-        pooling=pooling,
-        dense=tuple(dense),
-        prompt=prompts.get(own.get("default_prompt_name") or "", ""),
-        pool_prompt=pool_prompt,
-        normalise=normalise,
-        max_length=limits.get("max_seq_length"),
-        lower_case=bool(limits.get("do_lower_case", False)),
-    )
-
-
-def _pooling(config: dict[str, Any], folder: Path) -> tuple[str, ...]:
-    modes = config.get("pooling_mode") or [mode for key, mode in LEGACY_POOLINGS.items() if config.get(key)]
-    modes = (modes,) if isinstance(modes, str) else tuple(modes) or ("mean",)
-    if unknown := [mode for mode in modes if mode not in POOLINGS]:
-        raise EncoderError(f"{folder.name}: pooling {unknown[0]!r} is not known; known: {POOLINGS}.")
-    return modes
-
-
-def _json(path: Path, default: Any) -> Any:
-    if not path.is_file():
-        return default
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise EncoderError(f"{path.parent.name}/{path.name}: not valid JSON ({error}).") from error

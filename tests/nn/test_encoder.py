@@ -12,6 +12,7 @@ import torch
 from conftest import WORDS, save_tiny_encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 from torch.testing import assert_close
 from transformers import (
     AutoModel,
@@ -279,6 +280,16 @@ def test_lora_alone_or_else_the_whole_backbone_is_trained(tiny_folder, lora):
     encoder = Encoder.from_pretrained(tiny_folder, lora=lora)
     trained = {name for name, weight in encoder.backbone.named_parameters() if weight.requires_grad}
     assert trained == set(encoder.task_weights if lora else dict(encoder.backbone.named_parameters()))
+
+
+def test_a_dense_layer_after_pooling_is_not_trained(copy):
+    (copy / "1_Dense").mkdir()
+    change(copy / "1_Dense" / "config.json", in_features=16, out_features=3)
+    save_file({"linear.weight": torch.ones(3, 16), "linear.bias": torch.ones(3)}, copy / "1_Dense/model.safetensors")
+    (copy / "modules.json").write_text(json.dumps([{"type": "Pooling"}, {"type": "Dense", "path": "1_Dense"}]))
+    encoder = Encoder.from_pretrained(copy)
+    assert encoder.dimension == 3
+    assert not any(weight.requires_grad for weight in encoder.pool.parameters())
 
 
 def test_encode_keeps_the_order_of_the_texts(unchanged, monkeypatch):

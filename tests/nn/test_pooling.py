@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from fewtext.errors import EncoderError
 from fewtext.nn.pooling import Pooler
-from fewtext.nn.pretrained import POOLINGS, Recipe
+from fewtext.nn.recipe import POOLINGS, Recipe
 
 HIDDEN = 4
 LENGTHS = torch.tensor([[3, 5, 4], [7, 0, 3]])

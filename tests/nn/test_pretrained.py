@@ -12,7 +12,8 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from fewtext.errors import EncoderError
 from fewtext.nn import pretrained
-from fewtext.nn.pretrained import FILES, MINILM, POOLINGS, Recipe, best_local_base, locate, read_recipe
+from fewtext.nn.pretrained import FILES, MINILM, best_local_base, locate
+from fewtext.nn.recipe import POOLINGS, Recipe, read_recipe
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 LEGACY = {
