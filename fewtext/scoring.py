@@ -39,6 +39,7 @@ def score_learner(
     episodes: Sequence[Episode],
     collator: Collator,
     *,
+    names: bool = True,
     accelerator: Accelerator | None = None,
     batch: int = 8,
     progress: str | None = None,
@@ -54,7 +55,7 @@ def score_learner(
     with torch.no_grad(), learner.encoder.remembering(), fast_matmul(), bar:
         for start in range(0, len(mine), batch):
             numbers = mine[start : start + batch]
-            episode_batch = collator([episodes[number] for number in numbers]).to(learner.encoder.device)
+            episode_batch = collator([episodes[number] for number in numbers], names=names).to(learner.encoder.device)
             logits = learner.predict(learner.adapt(episode_batch.support), episode_batch.query.tokens)
             guesses, truth = logits.argmax(-1).cpu().numpy(), episode_batch.query.labels.cpu().numpy()
             for number, guess, labels in zip(numbers, guesses, truth, strict=True):

@@ -74,13 +74,18 @@ def _rows(
 ) -> list[Row]:
     """Return the result rows of one set of episodes."""
     own: dict[str, Scores] = {}
-    for suffix in ("", NAMES):
-        if suffix or all(len(episode.support) for episode in episodes):
-            collator = Collator(sampler.sources, learner.encoder.tokenize, names=bool(suffix))
-            bar = f"{learner.name}{suffix}" if progress else None
-            own[learner.name + suffix] = score_learner(
-                learner, episodes, collator, accelerator=accelerator, progress=bar
-            )
+    collator = Collator(sampler.sources, learner.encoder.tokenize)
+    with learner.encoder.remembering():  # over both runs, so that no text is encoded twice
+        for suffix in ("", NAMES):
+            if suffix or all(len(episode.support) for episode in episodes):
+                own[learner.name + suffix] = score_learner(
+                    learner,
+                    episodes,
+                    collator,
+                    names=bool(suffix),
+                    accelerator=accelerator,
+                    progress=f"{learner.name}{suffix}" if progress else None,
+                )
     for name, scores in score_heads(learner.encoder, episodes, sampler.sources, progress=progress).items():
         if name.startswith(REGRESSION):
             own[f"{learner.name}, {name}"] = scores

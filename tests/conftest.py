@@ -19,6 +19,7 @@ WORDS = (  # what the tiny tokenizer knows
     "where is my card it has not arrived yet please block lost stolen refund money back flight late cancel the a to "
     "room book renew loan fee pay bill high slow internet signal no one two three four five six seven eight nine ten"
 ).split()
+torch.set_num_threads(1)  # these models are so small that threads only wait for each other
 SHARED = Path(os.environ.get("FEWTEXT_DATA_ROOT", Path(__file__).parents[2] / "shared" / "data"))
 
 

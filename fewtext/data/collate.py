@@ -41,23 +41,19 @@ class Collator:
     Args:
         sources: the labelled texts the episodes' rows point into.
         tokenize: texts → token numbers, special tokens included (an encoder's `tokenize`).
-        names: whether learners are told the class names (or descriptions).
     """
 
-    def __init__(self, sources: Sequence[LabeledTexts], tokenize: Tokenize, *, names: bool = True) -> None:
+    def __init__(self, sources: Sequence[LabeledTexts], tokenize: Tokenize) -> None:
         self.sources = list(sources)
-        self.names = names
         self._tokenize = tokenize
         self._known: dict[str, tuple[int, list[int]]] = {}
 
-    def __call__(self, episodes: Sequence[Episode]) -> EpisodeBatch:
-        """Return the batch of these episodes, on the CPU."""
+    def __call__(self, episodes: Sequence[Episode], *, names: bool = True) -> EpisodeBatch:
+        """Return the batch of these episodes, on the CPU, with or without the class names (or descriptions)."""
         texts = [self.sources[episode.source] for episode in episodes]
         supports = [[own.texts[row] for row in ep.support] for own, ep in zip(texts, episodes, strict=True)]
         queries = [[own.texts[row] for row in ep.query] for own, ep in zip(texts, episodes, strict=True)]
-        words = [
-            [own.words(c) if self.names else "" for c in ep.classes] for own, ep in zip(texts, episodes, strict=True)
-        ]
+        words = [[own.words(c) if names else "" for c in ep.classes] for own, ep in zip(texts, episodes, strict=True)]
         ways = torch.tensor([len(episode.classes) for episode in episodes])
         return EpisodeBatch(
             Support(

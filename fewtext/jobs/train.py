@@ -35,6 +35,7 @@ class Train:
         lora_rank: rank of the LoRA adapters; 0 fine-tunes all weights.
         lora_from_layer: adapt only layers from this one upwards.
         bf16: compute in bfloat16.
+        weights: how often an episode draws from each card; by default in proportion to its classes.
         seed: of adapters and episodes.
         validation_episodes: 5-way 1-shot episodes for early stopping.
         out: folder for the artifact and results; by default runs/<learner>-<card>.
@@ -48,6 +49,7 @@ class Train:
     lora_rank: int = 8
     lora_from_layer: int = 0
     bf16: bool = False
+    weights: tuple[float, ...] = ()
     seed: int = 0
     validation_episodes: int = 200
     out: Path | None = None
@@ -67,7 +69,9 @@ def train(name: str, learner_config: Any, options: Train) -> tuple[Path, TrainHi
     )
     learner = learner_class(name)(encoder, learner_config)
     unseen = [*parts["validation"], *parts["test"]]
-    episodes = EpisodeSampler(parts["train"], options.episodes.spec(), seed=options.seed, exclude=unseen)
+    episodes = EpisodeSampler(
+        parts["train"], options.episodes.spec(), seed=options.seed, weights=options.weights or None, exclude=unseen
+    )
     small = [texts.at_most(VALIDATION_TEXTS) for texts in parts["validation"]]
     validation = EpisodeSampler(small, EpisodeSpec(ways=5, shots=1, queries=5), seed=1, exclude=parts["test"])
     start = time.perf_counter()

@@ -109,6 +109,11 @@ class Encoder(nn.Module):
         """Device of the weights."""
         return next(self.parameters()).device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the weights, and of the vectors whatever the precision of the products."""
+        return next(self.parameters()).dtype
+
     def is_pretrained(self) -> bool:
         """Return whether the weights are still those of the source (adapters aside)."""
         return self.lora is not None or is_unchanged(self.backbone, self.source)
@@ -175,12 +180,16 @@ class Encoder(nn.Module):
 
     @contextmanager
     def remembering(self) -> Iterator[None]:
-        """Within this context each text is encoded once and then remembered by its id; no gradients flow."""
-        self._memory = {}
+        """Within this context each text is encoded once and then remembered by its id; no gradients flow.
+
+        The ids must come from one `Collator`. A context within another shares its memory.
+        """
+        before = self._memory
+        self._memory = {} if before is None else before
         try:
             yield
         finally:
-            self._memory = None
+            self._memory = before
 
     def _remembered(self, tokens: Tokens) -> Tensor:
         memory = self._memory
@@ -194,20 +203,20 @@ class Encoder(nn.Module):
             with torch.no_grad():
                 vectors = self._embed(ids, lengths[list(new.values())][None], None)[0]
             memory.update(zip(new, vectors, strict=True))
-        out = torch.zeros(len(keys), self.dimension, device=self.device)
+        out = torch.zeros(len(keys), self.dimension, device=self.device, dtype=self.dtype)
         for row, key in enumerate(keys):
             if len(pieces[row]):
                 out[row] = memory[key] if key >= 0 else memory.pop(key)
-        return out.view(*tokens.lengths.shape, -1)
+        return out.view(*tokens.lengths.shape, self.dimension)
 
     def _embed(self, ids: Tensor, lengths: Tensor, weights: TaskState | None) -> Tensor:
         if not len(ids):
-            return torch.zeros(*lengths.shape, self.dimension, device=self.device)
+            return torch.zeros(*lengths.shape, self.dimension, device=self.device, dtype=self.dtype)
         if self.packs:
             return self.pool(self._tokens(ids, lengths, weights), lengths)
         flat = lengths.reshape(-1)
         pieces, rows = ids.split(flat.tolist()), torch.argsort(flat)
-        vectors = torch.zeros(len(flat), self.dimension, device=self.device)
+        vectors = torch.zeros(len(flat), self.dimension, device=self.device, dtype=self.dtype)
         for group in rows[flat[rows] > 0].split(PADDED_ROWS):
             own = torch.cat([pieces[row] for row in group.tolist()])
             hidden = self._tokens(own, flat[group][None], weights)
@@ -219,7 +228,7 @@ class Encoder(nn.Module):
         layout = lay_out(ids, lengths, packed=self.packs, pad=self.tokenizer.pad_token_id or 0)
         inputs = {"input_ids": layout.ids, "attention_mask": (layout.text >= 0).long()}
         if self.packs:
-            inputs["attention_mask"] = layout.block_mask(torch.float32)
+            inputs["attention_mask"] = layout.block_mask(self.dtype)
             inputs["position_ids"] = layout.position + self._first_position
         device = layout.ids.device.type
         with torch.autocast(device, dtype=torch.bfloat16) if self.bf16 else nullcontext():
@@ -227,4 +236,4 @@ class Encoder(nn.Module):
                 hidden = self.backbone(**inputs).last_hidden_state
             else:
                 hidden = functional_call(self.backbone, weights, (), inputs).last_hidden_state
-        return hidden.reshape(-1, hidden.shape[-1])[layout.flat].float()
+        return hidden.reshape(-1, hidden.shape[-1])[layout.flat].to(self.dtype)

@@ -23,6 +23,7 @@ FILES = [
     "model*.safetensors*",
     "tokenizer*",
     "special_tokens_map.json",
+    "added_tokens.json",
     "vocab.*",
     "merges.txt",
     "*.model",

@@ -78,10 +78,13 @@ def read_recipe(folder: Path) -> Recipe:
     prompts = own.get("prompts") or {}
     if not isinstance(prompts, dict):
         raise EncoderError(f"{folder.name}: prompts must be an object of names and texts.")
+    prompt_name = own.get("default_prompt_name")
+    if prompt_name is not None and prompt_name not in prompts:
+        raise EncoderError(f"{folder.name}: the default prompt {prompt_name!r} is not among {sorted(prompts)}.")
     return Recipe(
         pooling=pooling,
         dense=tuple(dense),
-        prompt=prompts.get(own.get("default_prompt_name") or "", ""),
+        prompt=prompts.get(prompt_name, ""),
         pool_prompt=pool_prompt,
         normalise="Normalize" in kinds,
         max_length=limits.get("max_seq_length"),

@@ -84,7 +84,7 @@ def test_a_description_is_the_name_of_its_class():
 
 def test_without_names_every_class_has_an_absent_one(mixed):
     sources, drawn, batch = mixed
-    names = Collator(sources, tokenize, names=False)(drawn).support.names
+    names = Collator(sources, tokenize)(drawn, names=False).support.names
     assert names.lengths.tolist() == torch.zeros_like(batch.support.names.lengths).tolist()
     assert names.ids.numel() == 0
     assert set(names.text_ids.flatten().tolist()) == {-1}

@@ -11,7 +11,7 @@ from fewtext.learners.prototypical import PrototypicalConfig
 def batch_of(toy, tiny, spec, names=True, numbers=range(2)):
     sampler = EpisodeSampler(toy, spec, seed=3)
     episodes = [sampler[n] for n in numbers]
-    return episodes, Collator([toy], tiny.tokenize, names=names)(episodes)
+    return episodes, Collator([toy], tiny.tokenize)(episodes, names=names)
 
 
 def unit(vectors):

@@ -1,0 +1,102 @@
+"""Every code block of the documentation runs, and prints what it says it prints."""
+
+import contextlib
+import io
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+# The documents' numbers are for people; a test needs few steps and few episodes.
+FEWER = [(r"--steps \d+", "--steps 2"), (r"steps=\d+", "steps=2"), (r"--number \d+", "--number 5")]
+FEWER += [(r"episodes=\d+", "episodes=5"), (r"(fewtext train.*)", r"\1 --meta-batch 1 --validation-episodes 5")]
+SHELL = """
+set -euo pipefail
+pip() { python - "$2" <<'END'
+import sys
+from importlib.metadata import metadata
+from packaging.requirements import Requirement
+wanted = Requirement(sys.argv[1])
+assert wanted.name == "fewtext" and wanted.extras <= set(metadata("fewtext").get_all("Provides-Extra")), wanted
+END
+}
+"""
+
+
+def blocks(name):
+    text = (ROOT / name).read_text("utf-8")
+    return [(kind, code) for kind, code in BLOCK.findall(text)]
+
+
+def fewer(code):
+    for pattern, replacement in FEWER:
+        code = re.sub(pattern, replacement, code)
+    return code
+
+
+def run_shell(code):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path}
+    done = subprocess.run(
+        ["bash", "-c", SHELL + fewer(code)], capture_output=True, text=True, check=False, env=environment, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_the_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    printed = ""
+    for kind, code in blocks("README.md"):
+        if kind == "python":
+            with contextlib.redirect_stdout(io.StringIO()) as output:
+                exec(fewer(code), names)
+            printed = output.getvalue()
+        elif kind == "bash":
+            printed = run_shell(code)
+        elif printed:
+            assert printed == code
+            printed = ""
+    assert any("− frozen prototypes" in row.name for row in names["rows"])
+
+
+@pytest.fixture
+def _forget_dot():
+    yield
+    from fewtext.learners import LEARNERS
+
+    LEARNERS.pop("dot", None)
+
+
+@pytest.mark.usefixtures("_forget_dot")
+def test_the_learner_of_the_tutorial_keeps_the_contract(tmp_path, tiny_folder):
+    (code,) = [code for kind, code in blocks("CONTRIBUTING.md") if kind == "python"]
+    names: dict = {}
+    exec(code, names)
+    from fewtext.jobs.train import Train, train
+    from fewtext.training import TrainConfig
+
+    loop = TrainConfig(steps=2, meta_batch=1)
+    options = Train(base=str(tiny_folder), loop=loop, validation_episodes=4, out=tmp_path / "dot")
+    out, history = train("dot", names["DotConfig"](), options)
+    assert len(history.steps) == 2
+    assert (out / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "recipes/README.md"])
+def test_links_lead_somewhere(name):
+    document = ROOT / name
+    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text("utf-8")):
+        if not target.startswith("http"):
+            assert (document.parent / target).exists(), target
+
+
+def test_every_card_is_described():
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert all(path.stem.removesuffix("20") in text for path in (ROOT / "data_cards").glob("*.md"))
