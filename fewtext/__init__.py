@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from fewtext.nn.encoder import Encoder as Encoder
     from fewtext.results import Row as Row
     from fewtext.results import write_results as write_results
+    from fewtext.run import TrainConfig as TrainConfig
     from fewtext.testing import meta_test as meta_test
-    from fewtext.training import TrainConfig as TrainConfig
     from fewtext.training import meta_train as meta_train
 
 _HOMES = {
@@ -43,7 +43,8 @@ _HOMES = {
     "fewtext.learners.base": ("MetaLearner",),
     "fewtext.learners.prototypical": ("Prototypical",),
     "fewtext.testing": ("meta_test",),
-    "fewtext.training": ("TrainConfig", "meta_train"),
+    "fewtext.run": ("TrainConfig",),
+    "fewtext.training": ("meta_train",),
     "fewtext.nn.backbone": ("Lora",),
     "fewtext.nn.encoder": ("Encoder",),
     "fewtext.results": ("Row", "write_results"),

@@ -40,6 +40,7 @@ class Layout:
     adapter: str = "adapter_model.safetensors"
     adapter_config: str = "adapter_config.json"
     encoder: str = "encoder"
+    run_learner: str = "learner"
     manifest: str = "manifest.json"
 
 
@@ -163,7 +164,7 @@ def locate_artifact(source: str | Path, revision: str | None = None) -> Path:
     """
     folder = Path(source)
     if not folder.is_dir():
-        known = [name for name in vars(LAYOUT).values() if name != LAYOUT.encoder]
+        known = [name for name in vars(LAYOUT).values() if name not in (LAYOUT.encoder, LAYOUT.run_learner)]
         patterns = [*known, *(f"{LAYOUT.encoder}/{pattern}" for pattern in FILES)]
         try:
             folder = Path(snapshot_download(str(source), revision=revision, allow_patterns=patterns))
@@ -171,6 +172,7 @@ def locate_artifact(source: str | Path, revision: str | None = None) -> Path:
             raise ArtifactError(
                 f"{source}: no such folder, and it cannot be had from the hub ({type(error).__name__})."
             ) from error
+    folder = _inside(folder)
     if not (folder / LAYOUT.description).is_file():
         raise ArtifactError(f"{folder}: no {LAYOUT.description}, so this is not a fewtext artifact.")
     return folder
@@ -178,7 +180,13 @@ def locate_artifact(source: str | Path, revision: str | None = None) -> Path:
 
 def is_artifact(folder: str | Path) -> bool:
     """Return whether a local folder holds an artifact."""
-    return (Path(folder) / LAYOUT.description).is_file()
+    return (_inside(Path(folder)) / LAYOUT.description).is_file()
+
+
+def _inside(folder: Path) -> Path:
+    """Return the artifact's own folder: that of a training run stands for the learner in it."""
+    inner = folder / LAYOUT.run_learner
+    return inner if not (folder / LAYOUT.description).is_file() and inner.is_dir() else folder
 
 
 def describe(source: str | Path, *, revision: str | None = None) -> dict[str, Any]:

@@ -43,3 +43,34 @@ def draw_accuracy(rows: Sequence[Row], path: str | Path) -> Path:
     axes[-1].set_xlabel("accuracy, % (with 95 % confidence interval)")
     figure.savefig(path, dpi=120)
     return Path(path)
+
+
+def draw_history(
+    steps: Sequence[tuple[int, float, float]], validations: Sequence[tuple[int, float, float]], path: str | Path
+) -> Path:
+    """Draw a training run: loss and accuracy of each step, and the validations with their 95 % intervals.
+
+    Args:
+        steps: `(step, loss, accuracy)`.
+        validations: `(step, accuracy, ci95)`.
+        path: PNG, SVG or PDF file to write.
+    """
+    figure = Figure(figsize=(8, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    numbers = [step + 1 for step, _, _ in steps]
+    left.plot(numbers, [loss for _, loss, _ in steps], color="tab:blue", linewidth=1)
+    left.set(xlabel="meta-step", ylabel="training loss")
+    right.plot(
+        numbers, [100 * hits for _, _, hits in steps], color="lightgrey", linewidth=1, label="training episodes"
+    )
+    if validations:
+        places, values, errors = zip(
+            *((step, 100 * value, 100 * half) for step, value, half in validations), strict=True
+        )
+        right.errorbar(
+            places, values, yerr=errors, color="tab:blue", marker="o", capsize=3, label="validation classes"
+        )
+    right.set(xlabel="meta-step", ylabel="accuracy, %")
+    right.legend(fontsize=8)
+    figure.savefig(path, dpi=120)
+    return Path(path)

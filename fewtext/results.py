@@ -56,13 +56,18 @@ def write_results(path: str | Path, rows: Sequence[Row], command: str | None = N
         "command": command or " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "commit": _commit(),
         "machine": _machine(),
-        "versions": {name: metadata.version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "versions": versions(),
         "rows": [row.entries() for row in rows],
     }
     report = {key: value for key, value in report.items() if value is not None}
     path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
     path.with_suffix(".md").write_text(f"`{report['command']}`\n\n{table(rows)}\n", "utf-8")
     return path
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that results depend on."""
+    return {name: metadata.version(name) for name in PACKAGES} | {"python": platform.python_version()}
 
 
 def table(rows: Iterable[Row]) -> str:

@@ -24,7 +24,7 @@ from fewtext.learners.prototypical import PrototypicalConfig
 from fewtext.metrics.scores import accuracy
 from fewtext.plots import draw_accuracy
 from fewtext.results import table
-from fewtext.training import TrainConfig
+from fewtext.run import TrainConfig
 
 OUT = Path("demo")
 SENTENCES = [
@@ -48,6 +48,7 @@ def main(*, steps: int = 60, episodes: int = 300) -> None:
         episodes=Episodes(ways="12", shots="1", queries="3"),
         loop=TrainConfig(steps=steps, validate_every=15),
         out=OUT / "base",
+        resume=True,
     )
     train("prototypical", PrototypicalConfig(), options)
 

@@ -80,7 +80,7 @@ def test_the_learner_of_the_tutorial_keeps_the_contract(tmp_path, tiny_folder):
     names: dict = {}
     exec(code, names)
     from fewtext.jobs.train import Train, train
-    from fewtext.training import TrainConfig
+    from fewtext.run import TrainConfig
 
     loop = TrainConfig(steps=2, meta_batch=1)
     options = Train(base=str(tiny_folder), loop=loop, validation_episodes=4, out=tmp_path / "dot")

@@ -64,14 +64,45 @@ def test_it_stops_early_and_keeps_the_weights_of_the_best_validation(toy, tiny_f
         assert all(torch.equal(value, fresh[name]) for name, value in learner.state_dict().items())
 
 
-def test_a_loss_that_is_not_finite_stops_before_any_weight_changes(toy, tiny_folder):
+@pytest.mark.parametrize("what", ["a weight", "the loss", "a gradient"])
+def test_what_is_not_finite_is_found_before_any_weight_changes(toy, tiny_folder, monkeypatch, what):
     learner = Prototypical(Encoder.from_pretrained(tiny_folder, lora=Lora(rank=2)))
-    with torch.no_grad():
-        learner.log_scale.fill_(float("nan"))
-    before = {name: value.clone() for name, value in learner.encoder.state_dict().items()}
-    with pytest.raises(TrainingError, match="step 0: the loss is nan"):
+    weight = next(weight for weight in learner.encoder.parameters() if weight.requires_grad)
+    if what == "a weight":
+        with torch.no_grad():
+            weight[0, 0] = float("nan")
+    elif what == "the loss":
+        forward = Prototypical.forward
+        monkeypatch.setattr(Prototypical, "forward", lambda *given: scaled(forward(*given), float("inf")))
+    else:
+        weight.register_hook(lambda gradient: gradient * float("nan"))
+    before = {name: value.clone() for name, value in learner.state_dict().items()}
+    with pytest.raises(TrainingError, match=f"{what} is NaN or infinite"):
         meta_train(learner, EpisodeSampler(toy, SPEC), TrainConfig(steps=2, validate_every=0), progress=False)
-    assert all(torch.equal(value, before[name]) for name, value in learner.encoder.state_dict().items())
+    for name, value in learner.state_dict().items():
+        torch.testing.assert_close(value, before[name], atol=0, rtol=0, equal_nan=True)
+
+
+def scaled(output, factor):
+    output.loss = output.loss * factor
+    return output
+
+
+def test_an_exception_in_an_episode_leaves_weights_and_threads_as_they_were(toy, tiny_folder, monkeypatch):
+    learner = Prototypical(Encoder.from_pretrained(tiny_folder, lora=Lora(rank=2)))
+    before = {name: value.clone() for name, value in learner.state_dict().items()}
+    threads = torch.get_num_threads()
+
+    def broken(*given):
+        raise MemoryError("in the middle")
+
+    monkeypatch.setattr(Prototypical, "_logits", broken)
+    config = TrainConfig(steps=2, validate_every=0, deterministic=True)
+    with pytest.raises(MemoryError):
+        meta_train(learner, EpisodeSampler(toy, SPEC), config, progress=False)
+    assert all(torch.equal(value, before[name]) for name, value in learner.state_dict().items())
+    assert all(weight.grad is None for weight in learner.parameters())
+    assert torch.get_num_threads() == threads
 
 
 def test_a_meta_batch_below_one_is_refused(toy, tiny_folder):
@@ -83,7 +114,7 @@ WORKER = """
 import json, sys, torch
 from accelerate import Accelerator
 from fewtext import Encoder, EpisodeSampler, EpisodeSpec, LabeledTexts, Lora, Prototypical, TrainConfig, meta_train
-folder, data, out = sys.argv[1:]
+folder, data, out, deterministic = sys.argv[1:]
 texts = LabeledTexts.of(*json.load(open(data)))
 accelerator = Accelerator(cpu=True)
 torch.manual_seed(accelerator.process_index)  # processes must agree even if their random states do not
@@ -93,7 +124,8 @@ seen = []
 sampler_get = EpisodeSampler.__getitem__
 EpisodeSampler.__getitem__ = lambda self, n: (seen.append(n) if self.seed == 0 else None, sampler_get(self, n))[1]
 validation = EpisodeSampler(texts, EpisodeSpec(ways=4, shots=1, queries=3), seed=9)
-history = meta_train(learner, sampler, TrainConfig(steps=10, meta_batch=4, lr=5e-3, validate_every=5),
+history = meta_train(learner, sampler,
+    TrainConfig(steps=10, meta_batch=4, lr=5e-3, validate_every=5, deterministic=deterministic == "yes"),
     validation=validation, validation_episodes=11, accelerator=accelerator, progress=False)
 torch.save({"weights": learner.state_dict(), "steps": history.steps, "validations": history.validations,
     "seen": seen}, f"{out}-{accelerator.process_index}.pt")
@@ -101,13 +133,14 @@ accelerator.end_training()
 """
 
 
-def launched(processes, tiny_folder, toy, folder):
+def launched(processes, tiny_folder, toy, folder, *, deterministic=False):
     (folder / "worker.py").write_text(WORKER)
     (folder / "data.json").write_text(json.dumps([list(toy.texts), [toy.classes[label] for label in toy.labels]]))
     flags = ["--num_processes", str(processes), "--num_machines", "1", "--mixed_precision", "no"]
     flags += ["--multi_gpu"] if processes > 1 else ["--cpu"]
     flags += ["--dynamo_backend", "no", "--num_cpu_threads_per_process", "1", "--main_process_port", "0"]
     arguments = [folder / "worker.py", tiny_folder, folder / "data.json", folder / f"out{processes}"]
+    arguments += ["yes" if deterministic else "no"]
     command = [sys.executable, "-m", "accelerate.commands.launch", *flags, *map(str, arguments)]
     done = subprocess.run(
         command,
@@ -135,6 +168,13 @@ def test_two_processes_train_the_same_weights_on_the_same_episodes(toy, tiny_fol
     assert (one - two).norm() / one.norm() < 1e-6
     assert first["validations"] == second["validations"]
     assert [entry[0] for entry in first["validations"]] == [entry[0] for entry in alone["validations"]]
+
+
+def test_deterministic_runs_on_one_two_and_four_processes_have_the_same_bits(toy, tiny_folder, tmp_path):
+    runs = [launched(number, tiny_folder, toy, tmp_path, deterministic=True)[0] for number in (1, 2, 4)]
+    for run in runs[1:]:
+        assert run["steps"] == runs[0]["steps"]
+        assert all(torch.equal(run["weights"][name], value) for name, value in runs[0]["weights"].items())
 
 
 def test_the_real_encoder_learns_from_the_embedded_corpus(minilm):

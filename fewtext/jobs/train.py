@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,14 +13,19 @@ from typing import Any
 from accelerate import Accelerator
 
 from fewtext.artifact import Artifact
+from fewtext.checkpoint import Checkpoints, only_writer
 from fewtext.data.sampler import EpisodeSampler, EpisodeSpec
+from fewtext.errors import TrainingError
+from fewtext.files import write_json
 from fewtext.jobs.options import Data, Episodes
+from fewtext.jobs.report import describe_run, write_history
 from fewtext.learners import learner_class
 from fewtext.nn.backbone import Lora
 from fewtext.nn.encoder import Encoder
 from fewtext.nn.pretrained import MINILM
-from fewtext.results import Row, write_results
-from fewtext.training import TrainConfig, TrainHistory, meta_train
+from fewtext.results import Row, versions, write_results
+from fewtext.run import TrainConfig, TrainHistory
+from fewtext.training import meta_train
 
 VALIDATION_TEXTS = 30  # per class: enough to tell learners apart, and encoded in seconds
 
@@ -38,7 +46,11 @@ class Train:
         weights: how often an episode draws from each card; by default in proportion to its classes.
         seed: of adapters and episodes.
         validation_episodes: 5-way 1-shot episodes for early stopping.
-        out: folder for the artifact and results; by default runs/<learner>-<card>.
+        out: folder of the run; by default runs/<learner>-<card>. It gets `config.json`, `log.jsonl`, `curve.png`,
+            `results.json`, and the trained learner in `learner/`.
+        resume: go on from the newest checkpoint in `out`.
+        dry_run: only say what would be done: classes, episodes, trainable weights, time and memory.
+        log_with: trackers to report to (tensorboard, trackio, wandb, mlflow, …), as accelerate names them.
     """
 
     data: Data = field(default_factory=Data)
@@ -53,11 +65,20 @@ class Train:
     seed: int = 0
     validation_episodes: int = 200
     out: Path | None = None
+    resume: bool = False
+    dry_run: bool = False
+    log_with: tuple[str, ...] = ()
 
 
 def train(name: str, learner_config: Any, options: Train) -> tuple[Path, TrainHistory]:
-    """Meta-train the learner `name` and save it; returns the folder and what happened."""
-    accelerator = Accelerator()
+    """Meta-train the learner `name` and save it; returns the run's folder and what happened.
+
+    Raises:
+        TrainingError: the folder is in use, or holds an interrupted run that is not to be resumed.
+    """
+    place = "+".join(Path(card).stem for card in options.data.card)
+    out = options.out or Path("runs") / f"{name}-{place}"
+    accelerator = Accelerator(log_with=list(options.log_with) or None, project_dir=str(out))
     parts = options.data.parts()
     lora = Lora(rank=options.lora_rank, alpha=2 * options.lora_rank, from_layer=options.lora_from_layer)
     encoder = Encoder.from_pretrained(
@@ -69,38 +90,63 @@ def train(name: str, learner_config: Any, options: Train) -> tuple[Path, TrainHi
     )
     learner = learner_class(name)(encoder, learner_config)
     unseen = [*parts["validation"], *parts["test"]]
-    episodes = EpisodeSampler(
-        parts["train"], options.episodes.spec(), seed=options.seed, weights=options.weights or None, exclude=unseen
-    )
+    spec, weights = options.episodes.spec(), options.weights or None
+    episodes = EpisodeSampler(parts["train"], spec, seed=options.seed, weights=weights, exclude=unseen)
     small = [texts.at_most(VALIDATION_TEXTS) for texts in parts["validation"]]
     validation = EpisodeSampler(small, EpisodeSpec(ways=5, shots=1, queries=5), seed=1, exclude=parts["test"])
-    start = time.perf_counter()
-    history = meta_train(
-        learner,
-        episodes,
-        options.loop,
-        validation=validation,
-        validation_episodes=options.validation_episodes,
-        accelerator=accelerator,
-    )
-    seconds = time.perf_counter() - start
-    place = "+".join(Path(card).stem for card in options.data.card)
-    out = options.out or Path("runs") / f"{name}-{place}"
-    if accelerator.is_main_process:
-        facts = {
-            "data": {"sources": [texts.name for texts in parts["train"]], "split": options.data.split},
-            "fingerprints": {texts.name: texts.fingerprint() for texts in parts["train"]},
-            "excluded": dict(episodes.excluded),
-            "episodes": str(episodes.spec),
-            "loop": asdict(options.loop),
-            "seed": options.seed,
-            "best_step": history.best_step,
-        }
-        Artifact("learner", learner, facts=facts).save(out)
-        write_results(out / "results.json", _training_rows(history, f"{place}/{name}", seconds))
-    accelerator.wait_for_everyone()
+    if options.dry_run:
+        sys.stdout.write(describe_run(learner, episodes, validation, options.loop, accelerator))
+        return out, TrainHistory()
+    checkpoints = Checkpoints(out / "checkpoints")
+    with only_writer(out) if accelerator.is_main_process else nullcontext():
+        if not options.resume and checkpoints.newest() is not None:
+            raise TrainingError(f"{out}: an interrupted run is there. Go on with --resume, or choose another --out.")
+        accelerator.wait_for_everyone()
+        if options.log_with:
+            accelerator.init_trackers("fewtext", config={"learner": name, **asdict(options.loop)})
+        if accelerator.is_main_process:
+            write_json(
+                out / "config.json", describe_options(name, learner_config, options) | {"versions": versions()}
+            )
+        start = time.perf_counter()
+        history = meta_train(
+            learner,
+            episodes,
+            options.loop,
+            validation=validation,
+            validation_episodes=options.validation_episodes,
+            accelerator=accelerator,
+            checkpoints=checkpoints,
+            on_step=lambda step, loss, right: accelerator.log({"loss": loss, "accuracy": right}, step=step),
+        )
+        seconds = time.perf_counter() - start
+        if accelerator.is_main_process:
+            facts = {
+                "data": {"sources": [texts.name for texts in parts["train"]], "split": options.data.split},
+                "fingerprints": {texts.name: texts.fingerprint() for texts in parts["train"]},
+                "excluded": dict(episodes.excluded),
+                "episodes": str(episodes.spec),
+                "loop": asdict(options.loop),
+                "seed": options.seed,
+                "best_step": history.best_step,
+            }
+            Artifact("learner", learner, facts=facts).save(out / "learner")
+            write_history(out, history)
+            write_results(out / "results.json", _training_rows(history, f"{place}/{name}", seconds))
+            shutil.rmtree(checkpoints.folder, ignore_errors=True)  # of use only to a run that was interrupted
+        accelerator.wait_for_everyone()
     accelerator.end_training()
     return out, history
+
+
+def describe_options(name: str, learner_config: Any, options: Train) -> dict[str, Any]:
+    """Return the settings of a run as plain JSON, without the places on this machine."""
+    settings = asdict(options)
+    for key in ("out", "resume", "dry_run"):
+        del settings[key]
+    settings["data"] |= {"data_root": None, "card": [Path(card).name for card in options.data.card]}
+    settings["base"] = Path(options.base).name if Path(options.base).is_dir() else options.base
+    return {"learner": {"name": name, **asdict(learner_config)}, "options": settings}
 
 
 def _training_rows(history: TrainHistory, place: str, seconds: float) -> list[Row]:

@@ -33,7 +33,7 @@ class GradientConfig:
     """Settings of the gradient learners.
 
     Attributes:
-        steps: inner gradient steps.
+        inner_steps: gradient steps on the support set.
         inner_lr: first value of the inner step size of the encoder's fast weights.
         head_lr: first value of the inner step size of the head.
         learn_step_sizes: learn a step size for every tensor and step.
@@ -43,7 +43,7 @@ class GradientConfig:
         every_step: share of the training loss that is spread over the states before the last step.
     """
 
-    steps: int = 3
+    inner_steps: int = 3
     inner_lr: float = 0.05
     head_lr: float = 0.05
     learn_step_sizes: bool = True
@@ -69,7 +69,7 @@ class FirstOrderMAML(MetaLearner, name="fomaml"):
         if self.config.head_start == "learned":
             self.start = nn.Parameter(torch.zeros(encoder.dimension))
         first = torch.tensor([[math.log(self.config.head_lr)] + [math.log(self.config.inner_lr)] * len(self.fast)])
-        sizes = first.repeat(max(1, self.config.steps), 1)
+        sizes = first.repeat(max(1, self.config.inner_steps), 1)
         self.log_step_sizes = nn.Parameter(sizes, requires_grad=self.config.learn_step_sizes)
         self._column = {name: column for column, name in enumerate([HEAD, *self.fast])}
 
@@ -105,7 +105,7 @@ class FirstOrderMAML(MetaLearner, name="fomaml"):
 
             states = [
                 start,
-                *descend(loss, start, self._step_size, self.config.steps, second_order=self.second_order),
+                *descend(loss, start, self._step_size, self.config.inner_steps, second_order=self.second_order),
             ]
         mask = {MASK: support.class_mask}
         return [

@@ -18,11 +18,15 @@ TOLERANCE = 1e-5  # relative; float32 products differ by about 1e-6 between libr
 
 
 @contextmanager
-def fast_matmul() -> Iterator[None]:
-    """Within this scope float32 products on the CPU take the faster path, where it is as exact."""
+def fast_matmul(use: bool | None = None) -> Iterator[None]:
+    """Within this scope float32 products on the CPU take the faster path, where it is as exact.
+
+    Args:
+        use: take it or not; by default what `onednn_pays` says.
+    """
     switch = torch.backends.mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue]
     before = switch.fp32_precision
-    if _onednn_pays():
+    if onednn_pays() if use is None else use:
         switch.fp32_precision = "bf16"
     try:
         yield
@@ -31,7 +35,8 @@ def fast_matmul() -> Iterator[None]:
 
 
 @cache
-def _onednn_pays() -> bool:
+def onednn_pays() -> bool:
+    """Return whether oneDNN is both faster than the default path and as exact, by trying it once."""
     if not torch.backends.mkldnn.is_available():
         return False
     switch = torch.backends.mkldnn.matmul  # pyright: ignore[reportAttributeAccessIssue]

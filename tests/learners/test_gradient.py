@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from fewtext import Collator, Encoder, EpisodeSampler, EpisodeSpec, Lora, Prototypical
 from fewtext.learners.gradient import FirstOrderMAML, GradientConfig
 
-CONFIG = GradientConfig(steps=2, inner_lr=0.3, head_lr=0.2)
+CONFIG = GradientConfig(inner_steps=2, inner_lr=0.3, head_lr=0.2)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def reference_loss(learner, batch):
         else:
             examples, names = embed(learner, support, {}), embed(learner, pieces(batch.support.names, task), {})
             head = torch.stack([F.normalize(examples[labels == c].sum(0) + names[c], dim=-1) for c in range(3)])
-        for step in range(learner.config.steps):
+        for step in range(learner.config.inner_steps):
             leaves = {name: value.detach().requires_grad_() for name, value in fast.items()}
             leaf = head.detach().requires_grad_()
             logits = scale * embed(learner, support, leaves) @ leaf.T
@@ -87,7 +87,7 @@ def test_loss_and_meta_gradient_equal_the_reference_s(tiny_folder, batch, head_s
 
 
 def test_the_gradient_of_the_step_sizes_is_a_directional_derivative(tiny_folder, batch):
-    learner = learner_on(tiny_folder, replace(CONFIG, steps=1))
+    learner = learner_on(tiny_folder, replace(CONFIG, inner_steps=1))
     (gradient,) = torch.autograd.grad(learner(batch).loss, [learner.log_step_sizes])
     direction, width = gradient / gradient.norm(), 1e-4
     values = []
@@ -118,7 +118,7 @@ def test_tasks_in_parallel_equal_one_task_at_a_time(tiny_folder, batch):
 def test_zero_steps_are_the_prototypical_learner(tiny_lora, toy):
     sampler = EpisodeSampler(toy, EpisodeSpec(ways=3, shots=2, queries=2), seed=4)
     batch = Collator([toy], tiny_lora.tokenize)([sampler[0], sampler[1]])
-    learner, plain = FirstOrderMAML(tiny_lora, GradientConfig(steps=0)), Prototypical(tiny_lora)
+    learner, plain = FirstOrderMAML(tiny_lora, GradientConfig(inner_steps=0)), Prototypical(tiny_lora)
     with torch.no_grad():
         got = learner.predict(learner.adapt(batch.support), batch.query.tokens)
         expected = plain.predict(plain.adapt(batch.support), batch.query.tokens)
@@ -130,7 +130,7 @@ def test_more_steps_fit_the_support_better(tiny_lora, toy):
     support = Collator([toy], tiny_lora.tokenize)([sampler[0], sampler[1]]).support
     losses = []
     for steps in (0, 2, 8):
-        learner = FirstOrderMAML(tiny_lora, GradientConfig(steps=steps, inner_lr=0.02, head_lr=0.02))
+        learner = FirstOrderMAML(tiny_lora, GradientConfig(inner_steps=steps, inner_lr=0.02, head_lr=0.02))
         with torch.no_grad():
             logits = learner.predict(learner.adapt(support), support.tokens)
         losses.append(F.cross_entropy(logits.mT, support.labels).item())

@@ -17,7 +17,7 @@ def switch():
 
 @pytest.fixture
 def pays(monkeypatch):
-    monkeypatch.setattr(matmul, "_onednn_pays", lambda: True)
+    monkeypatch.setattr(matmul, "onednn_pays", lambda: True)
 
 
 @pytest.mark.parametrize("before", ["none", "ieee"])
@@ -43,7 +43,7 @@ def test_an_inner_scope_leaves_the_outer_one_as_it_was(switch, pays):
 
 
 def test_switch_is_not_touched_where_the_other_path_does_not_pay(switch, monkeypatch):
-    monkeypatch.setattr(matmul, "_onednn_pays", lambda: False)
+    monkeypatch.setattr(matmul, "onednn_pays", lambda: False)
     before = switch.fp32_precision
     with fast_matmul():
         assert switch.fp32_precision == before
@@ -51,13 +51,13 @@ def test_switch_is_not_touched_where_the_other_path_does_not_pay(switch, monkeyp
 
 def test_the_trial_leaves_the_switch_as_it_was(switch):
     switch.fp32_precision = "ieee"
-    matmul._onednn_pays.__wrapped__()
+    matmul.onednn_pays.__wrapped__()
     assert switch.fp32_precision == "ieee"
 
 
 def test_a_path_that_is_not_exact_is_not_taken(switch, monkeypatch):
     monkeypatch.setattr(matmul, "TOLERANCE", 0.0)
-    assert not matmul._onednn_pays.__wrapped__()
+    assert not matmul.onednn_pays.__wrapped__()
 
 
 @pytest.mark.parametrize(("rows", "inner", "columns"), [(1024, 384, 1536), (7, 33, 5), (64, 4096, 64)])
