@@ -8,7 +8,10 @@ import subprocess
 import sys
 
 import pytest
+from accelerate import Accelerator
+from accelerate.tracking import GeneralTracker
 
+from fewtext.checkpoint import Checkpoints
 from fewtext.cli import COMMANDS, main
 
 ROWS = [
@@ -152,7 +155,63 @@ def test_train_test_and_fit_on_the_trained_base(tiny_folder, tmp_path, capsys, t
     assert main(["fit", str(table), "--out", str(tmp_path / "mine"), "--base", str(out)]) == 0
 
 
-@pytest.mark.parametrize("entry", [["recipes/meta_train.py"], ["-m", "fewtext", "train"]], ids=["recipe", "module"])
+def test_a_dry_run_says_what_it_would_do_and_does_nothing(tiny_folder, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["train", "fomaml", "--base", str(tiny_folder), "--out", str(out), "--dry-run", "True"]) == 0
+    text = said(capsys)
+    for words in ("fomaml, ", "12-way 1-shot, 3 queries, from everyday/train (35 classes)", "GiB", "s a step"):
+        assert words in text
+    assert not out.exists()
+
+
+def test_an_interrupted_run_is_resumed_only_when_asked(tiny_folder, tmp_path, capsys, monkeypatch):
+    out, job = tmp_path / "run", ["train", "prototypical", "--base", str(tiny_folder), *TRAIN.split()]
+    whole = tmp_path / "whole"
+    assert main([*job, "--out", str(whole)]) == 0
+    save = Checkpoints.save
+
+    def interrupted(self, checkpoint):
+        save(self, checkpoint)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "save", interrupted)
+    job += ["--checkpoint-every", "3", "--out", str(out)]
+    with pytest.raises(KeyboardInterrupt):
+        main(job)
+    monkeypatch.setattr(Checkpoints, "save", save)
+    capsys.readouterr()
+    assert main(job) == 1
+    assert "Go on with --resume" in capsys.readouterr().err
+    assert main([*job, "--resume", "True"]) == 0
+    for name in ("learner/adapter_model.safetensors", "learner/learner.safetensors"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
+    assert not (out / "checkpoints").exists()
+
+
+def test_a_run_reports_to_trackers(tiny_folder, tmp_path, monkeypatch):
+    seen = []
+
+    class Mine(GeneralTracker):
+        name, requires_logging_directory, tracker = "mine", False, None
+
+        def store_init_configuration(self, values):
+            seen.append(values["learner"])
+
+        def log(self, values, step=None, **options):
+            seen.append((step, sorted(values)))
+
+    monkeypatch.setattr("fewtext.jobs.train.Accelerator", lambda **given: Accelerator(log_with=Mine()))
+    out = str(tmp_path / "run")
+    job = ["train", "prototypical", "--base", str(tiny_folder), "--out", out, "--log-with", "mine", *TRAIN.split()]
+    assert main(job) == 0
+    assert seen == ["prototypical", *[(step, ["accuracy", "loss"]) for step in range(4)]]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [["recipes/meta_train.py"], pytest.param(["-m", "fewtext", "train"], marks=pytest.mark.slow)],
+    ids=["recipe", "module"],
+)
 def test_accelerate_launch_on_two_cpu_processes_really_starts_two(entry, tiny_folder, tmp_path):
     flags = [
         "--cpu",
@@ -175,4 +234,10 @@ def test_accelerate_launch_on_two_cpu_processes_really_starts_two(entry, tiny_fo
     done = subprocess.run(job[:-2], capture_output=True, text=True, timeout=300, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("saved") == 1
-    assert (out / "manifest.json").is_file()
+    assert {path.name for path in out.iterdir()} >= {
+        "config.json",
+        "curve.png",
+        "learner",
+        "log.jsonl",
+        "results.json",
+    }

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -111,45 +112,56 @@ def test_a_meta_batch_below_one_is_refused(toy, tiny_folder):
 
 
 WORKER = """
-import json, sys, torch
+import json, os, signal, sys, torch
 from accelerate import Accelerator
 from fewtext import Encoder, EpisodeSampler, EpisodeSpec, LabeledTexts, Lora, Prototypical, TrainConfig, meta_train
-folder, data, out, deterministic = sys.argv[1:]
-texts = LabeledTexts.of(*json.load(open(data)))
+from fewtext.checkpoint import Checkpoints
+options = json.loads(sys.argv[1])
+texts = LabeledTexts.of(*json.load(open(options["data"])))
 accelerator = Accelerator(cpu=True)
-torch.manual_seed(accelerator.process_index)  # processes must agree even if their random states do not
-learner = Prototypical(Encoder.from_pretrained(folder, lora=Lora(rank=2), seed=accelerator.process_index))
+rank = accelerator.process_index
+torch.manual_seed(rank)  # processes must agree even if their random states do not
+learner = Prototypical(Encoder.from_pretrained(options["base"], lora=Lora(rank=2), seed=rank))
 sampler = EpisodeSampler(texts, EpisodeSpec(ways=4, shots=1, queries=3))
 seen = []
 sampler_get = EpisodeSampler.__getitem__
 EpisodeSampler.__getitem__ = lambda self, n: (seen.append(n) if self.seed == 0 else None, sampler_get(self, n))[1]
 validation = EpisodeSampler(texts, EpisodeSpec(ways=4, shots=1, queries=3), seed=9)
-history = meta_train(learner, sampler,
-    TrainConfig(steps=10, meta_batch=4, lr=5e-3, validate_every=5, deterministic=deterministic == "yes"),
-    validation=validation, validation_episodes=11, accelerator=accelerator, progress=False)
+
+def on_step(step, loss, right):
+    if step == options["stop_after"]:
+        raise KeyboardInterrupt
+    if step == options["die_at"] and rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+config = TrainConfig(steps=10, meta_batch=4, lr=5e-3, validate_every=5, checkpoint_every=2,
+    deterministic=options["deterministic"])
+history = meta_train(learner, sampler, config, validation=validation, validation_episodes=11, progress=False,
+    accelerator=accelerator, on_step=on_step,
+    checkpoints=Checkpoints(options["checkpoints"]) if options["checkpoints"] else None)
 torch.save({"weights": learner.state_dict(), "steps": history.steps, "validations": history.validations,
-    "seen": seen}, f"{out}-{accelerator.process_index}.pt")
+    "seen": seen}, f"{options['out']}-{rank}.pt")
 accelerator.end_training()
 """
 
 
-def launched(processes, tiny_folder, toy, folder, *, deterministic=False):
+def launched(
+    processes, tiny_folder, toy, folder, *, deterministic=False, checkpoints=None, stop_after=None, die_at=None
+):
+    """Train the toy on so many CPU processes; returns what each of them saved."""
     (folder / "worker.py").write_text(WORKER)
     (folder / "data.json").write_text(json.dumps([list(toy.texts), [toy.classes[label] for label in toy.labels]]))
+    places = {"base": tiny_folder, "data": folder / "data.json", "out": folder / f"out{processes}"}
+    options = {name: str(place) for name, place in places.items()}
+    options |= {"deterministic": deterministic, "stop_after": stop_after, "die_at": die_at}
+    options["checkpoints"] = str(checkpoints) if checkpoints else None
     flags = ["--num_processes", str(processes), "--num_machines", "1", "--mixed_precision", "no"]
     flags += ["--multi_gpu"] if processes > 1 else ["--cpu"]
     flags += ["--dynamo_backend", "no", "--num_cpu_threads_per_process", "1", "--main_process_port", "0"]
-    arguments = [folder / "worker.py", tiny_folder, folder / "data.json", folder / f"out{processes}"]
-    arguments += ["yes" if deterministic else "no"]
-    command = [sys.executable, "-m", "accelerate.commands.launch", *flags, *map(str, arguments)]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env=os.environ | {"ACCELERATE_USE_CPU": "true"},
-    )
+    command = [sys.executable, "-m", "accelerate.commands.launch", *flags]
+    command += [str(folder / "worker.py"), json.dumps(options)]
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     return [torch.load(folder / f"out{processes}-{rank}.pt", weights_only=True) for rank in range(processes)]
 
@@ -170,8 +182,9 @@ def test_two_processes_train_the_same_weights_on_the_same_episodes(toy, tiny_fol
     assert [entry[0] for entry in first["validations"]] == [entry[0] for entry in alone["validations"]]
 
 
-def test_deterministic_runs_on_one_two_and_four_processes_have_the_same_bits(toy, tiny_folder, tmp_path):
-    runs = [launched(number, tiny_folder, toy, tmp_path, deterministic=True)[0] for number in (1, 2, 4)]
+@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_deterministic_runs_on_several_processes_have_the_bits_of_one(toy, tiny_folder, tmp_path, processes):
+    runs = [launched(number, tiny_folder, toy, tmp_path, deterministic=True)[0] for number in (1, processes)]
     for run in runs[1:]:
         assert run["steps"] == runs[0]["steps"]
         assert all(torch.equal(run["weights"][name], value) for name, value in runs[0]["weights"].items())
@@ -186,3 +199,23 @@ def test_the_real_encoder_learns_from_the_embedded_corpus(minilm):
     history = meta_train(learner, sampler, TrainConfig(steps=20, meta_batch=1, validate_every=0), progress=False)
     losses = [loss for _, loss, _ in history.steps]
     assert sum(losses[-6:]) < sum(losses[:6])
+
+
+def test_a_run_saved_on_two_processes_goes_on_on_one(toy, tiny_folder, tmp_path):
+    """With deterministic sums the number of processes may change in the middle of a run."""
+    (whole,) = launched(1, tiny_folder, toy, tmp_path, deterministic=True)
+    place = tmp_path / "checkpoints"
+    with pytest.raises(AssertionError, match=r"KeyboardInterrupt|failed"):
+        launched(2, tiny_folder, toy, tmp_path, deterministic=True, checkpoints=place, stop_after=5)
+    assert list(place.glob("step-*"))
+    (resumed,) = launched(1, tiny_folder, toy, tmp_path, deterministic=True, checkpoints=place)
+    assert len(resumed["seen"]) < len(whole["seen"])
+    assert all(torch.equal(resumed["weights"][name], value) for name, value in whole["weights"].items())
+
+
+def test_when_one_process_dies_the_others_stop(toy, tiny_folder, tmp_path):
+    start = time.monotonic()
+    with pytest.raises(AssertionError):
+        launched(2, tiny_folder, toy, tmp_path, die_at=3)
+    assert time.monotonic() - start < 60 + 30  # the bound is 60 s; the rest is for starting Python twice
+    assert not list(tmp_path.glob("out2-*.pt"))
