@@ -17,7 +17,7 @@ demo: setup  ## meta-train, meta-test, adapt, save, reload and classify on the e
 	$(BIN)/python recipes/demo.py
 
 test: setup lint  ## everything that must hold, in minutes
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 test-slow: setup  ## the long checks on real data
 	$(BIN)/python -m pytest -m slow

@@ -13,8 +13,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 # The documents' numbers are for people; a test needs few steps and few episodes.
-FEWER = [(r"--steps \d+", "--steps 2"), (r"steps=\d+", "steps=2"), (r"--number \d+", "--number 5")]
-FEWER += [(r"episodes=\d+", "episodes=5"), (r"(fewtext train.*)", r"\1 --meta-batch 1 --validation-episodes 5")]
+FEWER = [(r"--steps \d+", "--steps 2"), (r"steps=\d+", "steps=2"), (r"--number \d+", "--number 5 --all-way 0")]
+FEWER += [(r"episodes=\d+", "episodes=5, all_way=0"), (r"(validation=validation)", r"\1, validation_episodes=5")]
+FEWER += [(r"(fewtext train.*)", r"\1 --meta-batch 1 --validation-episodes 5")]
 SHELL = """
 set -euo pipefail
 pip() { python - "$2" <<'END'
@@ -86,7 +87,7 @@ def test_the_learner_of_the_tutorial_keeps_the_contract(tmp_path, tiny_folder):
     options = Train(base=str(tiny_folder), loop=loop, validation_episodes=4, out=tmp_path / "dot")
     out, history = train("dot", names["DotConfig"](), options)
     assert len(history.steps) == 2
-    assert (out / "manifest.json").is_file()
+    assert (out / "learner" / "manifest.json").is_file()
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "recipes/README.md"])

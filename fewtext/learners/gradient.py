@@ -43,8 +43,8 @@ class GradientConfig:
         every_step: share of the training loss that is spread over the states before the last step.
     """
 
-    inner_steps: int = 3
-    inner_lr: float = 0.05
+    inner_steps: int = 2
+    inner_lr: float = 0.02
     head_lr: float = 0.05
     learn_step_sizes: bool = True
     head_start: Literal["prototypes", "learned"] = "prototypes"
