@@ -8,6 +8,8 @@ import time
 
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from fewtext import Encoder, EpisodeSampler, EpisodeSpec, Lora, Prototypical, TrainConfig, meta_train
 from fewtext.data.card import DataCard
@@ -116,6 +118,7 @@ import json, os, signal, sys, torch
 from accelerate import Accelerator
 from fewtext import Encoder, EpisodeSampler, EpisodeSpec, LabeledTexts, Lora, Prototypical, TrainConfig, meta_train
 from fewtext.checkpoint import Checkpoints
+from fewtext.errors import TrainingError
 options = json.loads(sys.argv[1])
 texts = LabeledTexts.of(*json.load(open(options["data"])))
 accelerator = Accelerator(cpu=True)
@@ -133,12 +136,20 @@ def on_step(step, loss, right):
         raise KeyboardInterrupt
     if step == options["die_at"] and rank == 1:
         os.kill(os.getpid(), signal.SIGKILL)
+    if step == options["nan_at"] and rank == 1:
+        with torch.no_grad():
+            learner.log_scale.fill_(float("nan"))
 
 config = TrainConfig(steps=10, meta_batch=4, lr=5e-3, validate_every=5, checkpoint_every=2,
     deterministic=options["deterministic"])
-history = meta_train(learner, sampler, config, validation=validation, validation_episodes=11, progress=False,
-    accelerator=accelerator, on_step=on_step,
-    checkpoints=Checkpoints(options["checkpoints"]) if options["checkpoints"] else None)
+try:
+    history = meta_train(learner, sampler, config, validation=validation, validation_episodes=11, progress=False,
+        accelerator=accelerator, on_step=on_step,
+        checkpoints=Checkpoints(options["checkpoints"]) if options["checkpoints"] else None)
+except TrainingError as error:
+    torch.save({"error": str(error)}, f"{options['out']}-{rank}.pt")
+    accelerator.end_training()
+    sys.exit()
 torch.save({"weights": learner.state_dict(), "steps": history.steps, "validations": history.validations,
     "seen": seen}, f"{options['out']}-{rank}.pt")
 accelerator.end_training()
@@ -146,14 +157,23 @@ accelerator.end_training()
 
 
 def launched(
-    processes, tiny_folder, toy, folder, *, deterministic=False, checkpoints=None, stop_after=None, die_at=None
+    processes,
+    tiny_folder,
+    toy,
+    folder,
+    *,
+    deterministic=False,
+    checkpoints=None,
+    stop_after=None,
+    die_at=None,
+    nan_at=None,
 ):
     """Train the toy on so many CPU processes; returns what each of them saved."""
     (folder / "worker.py").write_text(WORKER)
     (folder / "data.json").write_text(json.dumps([list(toy.texts), [toy.classes[label] for label in toy.labels]]))
     places = {"base": tiny_folder, "data": folder / "data.json", "out": folder / f"out{processes}"}
     options = {name: str(place) for name, place in places.items()}
-    options |= {"deterministic": deterministic, "stop_after": stop_after, "die_at": die_at}
+    options |= {"deterministic": deterministic, "stop_after": stop_after, "die_at": die_at, "nan_at": nan_at}
     options["checkpoints"] = str(checkpoints) if checkpoints else None
     flags = ["--num_processes", str(processes), "--num_machines", "1", "--mixed_precision", "no"]
     flags += ["--multi_gpu"] if processes > 1 else ["--cpu"]
@@ -201,16 +221,33 @@ def test_the_real_encoder_learns_from_the_embedded_corpus(minilm):
     assert sum(losses[-6:]) < sum(losses[:6])
 
 
-def test_a_run_saved_on_two_processes_goes_on_on_one(toy, tiny_folder, tmp_path):
+@pytest.mark.parametrize("processes", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_a_run_saved_on_two_processes_goes_on_on_another_number(toy, tiny_folder, tmp_path, processes):
     """With deterministic sums the number of processes may change in the middle of a run."""
     (whole,) = launched(1, tiny_folder, toy, tmp_path, deterministic=True)
     place = tmp_path / "checkpoints"
     with pytest.raises(AssertionError, match=r"KeyboardInterrupt|failed"):
         launched(2, tiny_folder, toy, tmp_path, deterministic=True, checkpoints=place, stop_after=5)
     assert list(place.glob("step-*"))
-    (resumed,) = launched(1, tiny_folder, toy, tmp_path, deterministic=True, checkpoints=place)
+    resumed = launched(processes, tiny_folder, toy, tmp_path, deterministic=True, checkpoints=place)[0]
     assert len(resumed["seen"]) < len(whole["seen"])
     assert all(torch.equal(resumed["weights"][name], value) for name, value in whole["weights"].items())
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_nan_on_one_process_stops_all_of_them_with_the_same_words(toy, tiny_folder, tmp_path, deterministic):
+    first, second = launched(2, tiny_folder, toy, tmp_path, nan_at=3, deterministic=deterministic)
+    assert (
+        first == second == {"error": "a weight is NaN or infinite. Lower the learning rates; no weight was changed."}
+    )
+
+
+def test_half_precision_learns_too(toy, tiny_folder):
+    accelerator = Accelerator(mixed_precision="bf16")
+    config = TrainConfig(steps=40, meta_batch=2, lr=2e-2, validate_every=0)
+    _, history = trained(toy, tiny_folder, config, accelerator=accelerator)
+    assert sum(entry[1] for entry in history.steps[-5:]) < 0.95 * sum(entry[1] for entry in history.steps[:5])
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def test_when_one_process_dies_the_others_stop(toy, tiny_folder, tmp_path):
