@@ -242,12 +242,19 @@ def test_nan_on_one_process_stops_all_of_them_with_the_same_words(toy, tiny_fold
     )
 
 
+@pytest.fixture
+def _own_accelerator_state():
+    AcceleratorState._reset_state(reset_partial_state=True)  # it is one per process, and fixed by who comes first
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.mark.usefixtures("_own_accelerator_state")
 def test_half_precision_learns_too(toy, tiny_folder):
     accelerator = Accelerator(mixed_precision="bf16")
     config = TrainConfig(steps=40, meta_batch=2, lr=2e-2, validate_every=0)
     _, history = trained(toy, tiny_folder, config, accelerator=accelerator)
     assert sum(entry[1] for entry in history.steps[-5:]) < 0.95 * sum(entry[1] for entry in history.steps[:5])
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def test_when_one_process_dies_the_others_stop(toy, tiny_folder, tmp_path):
