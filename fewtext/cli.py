@@ -29,10 +29,10 @@ from fewtext.jobs.fit import Fit, fit
 from fewtext.jobs.launch import started_processes
 from fewtext.jobs.test import Test, test
 from fewtext.jobs.train import Train, train
-from fewtext.learners import LEARNERS
+from fewtext.learners import LEARNERS, learner_class
 from fewtext.results import PACKAGES, table
 
-FLAT = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff)
+FLAT = (tyro.conf.OmitArgPrefixes,)
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,8 @@ def _train(arguments: Sequence[str]) -> None:
             if started_processes():
                 return
             out, history = train(name, learner, options)
+            if options.dry_run:
+                return
             best = max((value for _, value, _ in history.validations), default=float("nan"))
             if PartialState().is_main_process:
                 _print(f"saved {out} (best validation accuracy {100 * best:.1f} % at step {history.best_step})")
@@ -87,8 +89,6 @@ def _train(arguments: Sequence[str]) -> None:
 
     commands = {name: command(name) for name in sorted(LEARNERS)}
     if arguments and not arguments[0].startswith("-") and arguments[0] not in commands:
-        from fewtext.learners import learner_class
-
         learner_class(arguments[0])  # raises the error that knows the closest name
     tyro.extras.subcommand_cli_from_dict(
         commands,
@@ -219,13 +219,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = f" Did you mean {close[0]}?" if close else ""
         sys.stderr.write(f"fewtext: no command {arguments[0]!r}.{hint} Commands: {', '.join(COMMANDS)}.\n")
         return 2
-    return run(COMMANDS[arguments[0]][0], arguments[1:])
-
-
-def run(job: Callable[[Sequence[str]], None], arguments: Sequence[str] | None = None) -> int:
-    """Run one job as a program: an error that fewtext explains becomes one line on standard error and exit code 1."""
     try:
-        job(list(sys.argv[1:] if arguments is None else arguments))
+        COMMANDS[arguments[0]][0](arguments[1:])
     except (FewtextError, NotFittedError) as error:
         sys.stderr.write(f"fewtext: {error}\n")
         return 1

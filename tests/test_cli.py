@@ -157,10 +157,11 @@ def test_train_test_and_fit_on_the_trained_base(tiny_folder, tmp_path, capsys, t
 
 def test_a_dry_run_says_what_it_would_do_and_does_nothing(tiny_folder, tmp_path, capsys):
     out = tmp_path / "run"
-    assert main(["train", "fomaml", "--base", str(tiny_folder), "--out", str(out), "--dry-run", "True"]) == 0
+    assert main(["train", "fomaml", "--base", str(tiny_folder), "--out", str(out), "--dry-run"]) == 0
     text = said(capsys)
     for words in ("fomaml, ", "12-way 1-shot, 3 queries, from everyday/train (35 classes)", "GiB", "s a step"):
         assert words in text
+    assert "saved" not in text
     assert not out.exists()
 
 
@@ -182,7 +183,7 @@ def test_an_interrupted_run_is_resumed_only_when_asked(tiny_folder, tmp_path, ca
     capsys.readouterr()
     assert main(job) == 1
     assert "Go on with --resume" in capsys.readouterr().err
-    assert main([*job, "--resume", "True"]) == 0
+    assert main([*job, "--resume"]) == 0
     for name in ("learner/adapter_model.safetensors", "learner/learner.safetensors"):
         assert (out / name).read_bytes() == (whole / name).read_bytes()
     assert not (out / "checkpoints").exists()
