@@ -38,6 +38,7 @@ CHUNK = 256  # texts per prediction pass of a learner's own head
 class _Fitted:
     """Everything `fit` finds out; replaced in one assignment, so a failed fit changes nothing."""
 
+    base: str | Path | Encoder | MetaLearner
     learner: MetaLearner
     classes: np.ndarray
     head: TaskState
@@ -47,8 +48,8 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     """Learn classes from a few texts each, and classify.
 
     Args:
-        base: hub id or folder of an encoder or of a meta-trained learner, or such an object; by default the best
-            encoder that is already on this machine.
+        base: folder of a meta-trained learner, folder or hub id of an encoder, or such an object; by default the
+            best encoder that is already on this machine, which `base_` names after fitting.
         method: `linear` is weakly regularised logistic regression on the encoder's embeddings; `prototype` is the
             base learner's own head.
         names: let the label itself, read as words, count as one more text of its class. Labels that are not
@@ -95,11 +96,12 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         classes, numbers = np.unique(answers, return_inverse=True)
         if len(classes) < 2:
             raise DataError(f"only one class, {classes[0]!r}. A classifier needs texts of at least two.")
-        learner = load_base(self.base if self.base is not None else best_local_base())
+        base = self.base if self.base is not None else best_local_base()
+        learner = load_base(base)
         learner.to(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         fit = self._fit_linear if self.method == "linear" else self._fit_own
         with fast_matmul():
-            self._fitted = _Fitted(learner, classes, fit(learner, rows, numbers, self._words(classes)))
+            self._fitted = _Fitted(base, learner, classes, fit(learner, rows, numbers, self._words(classes)))
         return self
 
     def predict(self, texts: Iterable[str]) -> np.ndarray:
@@ -122,6 +124,11 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     def classes_(self) -> np.ndarray:
         """The labels, sorted."""
         return self._state().classes
+
+    @property
+    def base_(self) -> str | Path | Encoder | MetaLearner:
+        """The base it stands on: `base`, or what was chosen where that is None."""
+        return self._state().base
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Write the classifier as safetensors and JSON; returns the folder. Training texts are not saved.
@@ -151,7 +158,7 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         own = cls(base=str(source), device=device, **artifact.settings)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         head = {name: tensor.to(device) for name, tensor in artifact.head.items()}
-        own._fitted = _Fitted(artifact.learner.to(device), np.array(artifact.labels), head)
+        own._fitted = _Fitted(str(source), artifact.learner.to(device), np.array(artifact.labels), head)
         return own
 
     def __sklearn_is_fitted__(self) -> bool:

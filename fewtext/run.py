@@ -17,7 +17,7 @@ from fewtext.checkpoint import Checkpoint
 from fewtext.data.sampler import EpisodeSampler
 from fewtext.errors import TrainingError
 from fewtext.learners.base import MetaLearner
-from fewtext.nn.matmul import onednn_pays
+from fewtext.nn.matmul import onednn_is_exact, onednn_pays
 from fewtext.parallel import GradientSum
 
 
@@ -84,8 +84,9 @@ class Run:
         self.optimizer = torch.optim.AdamW(groups, weight_decay=config.weight_decay)
         self.config = config
         self.schedule = self._schedule()
-        # Which library multiplies is decided by a timing: the first process decides for all, and for resumed runs.
-        self.fast = broadcast_object_list([onednn_pays()])[0]
+        # A timing decides which library multiplies: the first process decides for all, and for resumed runs. Two
+        # whole runs may still differ in that, so where bits count, exactness alone decides.
+        self.fast = broadcast_object_list([onednn_is_exact() if config.deterministic else onednn_pays()])[0]
         self.step, self.stale, self.top = 0, 0, float("-inf")
         self.history, self.best = TrainHistory(), self.copy()
 
@@ -158,16 +159,33 @@ class Run:
         self.top = float("-inf") if state["top"] is None else state["top"]
 
 
-def identity(learner: MetaLearner, episodes: EpisodeSampler, config: TrainConfig) -> dict[str, Any]:
+def identity(
+    learner: MetaLearner, episodes: EpisodeSampler, validation: EpisodeSampler | None, config: TrainConfig
+) -> dict[str, Any]:
     """Return what must be the same for a run to be resumed."""
+    lora = learner.encoder.lora
     facts = {
         "learner": {"name": learner.name, **asdict(learner.config)},
-        "encoder": learner.encoder.source.sha256,
-        "data": [texts.fingerprint() for texts in episodes.sources],
-        "episodes": f"{episodes.spec}, seed {episodes.seed}",
+        "encoder": {
+            "sha256": learner.encoder.source.sha256,
+            "lora": lora and asdict(lora),
+            "bf16": learner.encoder.bf16,
+        },
+        "episodes": _drawn(episodes),
+        "validation": validation and _drawn(validation),
         "loop": {key: value for key, value in asdict(config).items() if key != "checkpoint_every"},
     }
     return json.loads(json.dumps(facts))  # as a file would give it back
+
+
+def _drawn(episodes: EpisodeSampler) -> dict[str, Any]:
+    return {
+        "spec": str(episodes.spec),
+        "seed": episodes.seed,
+        "chances": episodes.chances.tolist(),
+        "excluded": dict(episodes.excluded),
+        "data": [texts.fingerprint() for texts in episodes.sources],
+    }
 
 
 def _groups(learner: MetaLearner, config: TrainConfig) -> list[dict]:

@@ -62,7 +62,9 @@ def meta_train(
         raise TrainingError(
             f"meta_batch={config.meta_batch} cannot be shared by {ranks} processes. Make it a multiple of {ranks}."
         )
-    run = Run(learner.to(accelerator.device).train(), config, accelerator, identity(learner, episodes, config))
+    run = Run(
+        learner.to(accelerator.device).train(), config, accelerator, identity(learner, episodes, validation, config)
+    )
     if checkpoints is not None and (found := checkpoints.newest()) is not None:
         run.resume(found)
     prepared = accelerator.prepare_optimizer(run.optimizer)

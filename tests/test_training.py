@@ -47,6 +47,15 @@ def test_the_same_seed_gives_the_same_weights(toy, tiny_folder):
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 
+def test_no_timing_has_a_say_in_the_bits_of_a_deterministic_run(toy, tiny_folder, monkeypatch):
+    config = TrainConfig(steps=3, meta_batch=2, lr=5e-3, validate_every=0, deterministic=True)
+    runs = []
+    for pays in (True, False):
+        monkeypatch.setattr("fewtext.run.onednn_pays", lambda pays=pays: pays)
+        runs.append(trained(toy, tiny_folder, config)[0].state_dict())
+    assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
+
+
 def test_micro_batches_change_nothing_but_rounding(toy, tiny_folder):
     config = TrainConfig(steps=3, meta_batch=4, lr=5e-3, validate_every=0)
     one = trained(toy, tiny_folder, config)[0].state_dict()

@@ -30,16 +30,26 @@ def checked_texts(texts: Iterable[str]) -> list[str]:
     return rows
 
 
+def checked_label(label: Any, where: str) -> Any:
+    """Return a label that is a string, a number or a truth value.
+
+    Raises:
+        DataError: missing (None, NaN, an empty string), or something else, such as a list.
+    """
+    if label is not None and not pandas.api.types.is_scalar(label):
+        raise DataError(f"{where} must be a string or a number, got {type(label).__name__}. Give one a text.")
+    if label is None or pandas.isna(label) or (isinstance(label, str) and not label.strip()):
+        raise DataError(f"{where} is missing. Drop the text or label it.")
+    return label
+
+
 def checked_labels(labels: Iterable[Any]) -> np.ndarray:
     """Return the labels as an array of their own type.
 
     Raises:
-        DataError: a missing label, or strings mixed with something else.
+        DataError: a missing label, one that is no scalar, or strings mixed with something else.
     """
-    values = list(labels)
-    for row, label in enumerate(values):
-        if label is None or pandas.isna(label):
-            raise DataError(f"label {row} is missing. Drop the text or label it.")
+    values = [checked_label(label, f"label {row}") for row, label in enumerate(labels)]
     kinds = {type(label) for label in values}
     if str in kinds and len(kinds) > 1:
         raise DataError(f"labels of several types ({sorted(kind.__name__ for kind in kinds)}). Use one.")

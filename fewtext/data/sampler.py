@@ -115,6 +115,7 @@ class EpisodeSampler(Dataset[Episode]):
         exclude: texts that must not appear (validation and test texts, say), compared after `normalise`.
 
     Attributes:
+        chances: how often an episode draws from each source.
         excluded: how many texts were left out, by reason: `duplicate` in one source, `two labels` in one
             source, `other source` (kept in the first), `excluded`.
 
@@ -142,13 +143,13 @@ class EpisodeSampler(Dataset[Episode]):
         chances = sizes if weights is None else np.asarray(weights, dtype=float)
         if len(chances) != len(self.sources) or (chances < 0).any() or not chances.sum() > 0:
             raise EpisodeError(f"weights: {len(self.sources)} numbers ≥ 0 are needed, got {weights}.")
-        self._chances = chances / chances.sum()
+        self.chances = chances / chances.sum()
 
     def __getitem__(self, number: int) -> Episode:
         if number < 0:
             raise IndexError(f"episodes are numbered from 0, got {number}")
         rng = np.random.default_rng((self.seed, number))
-        source = int(rng.choice(len(self.sources), p=self._chances))
+        source = int(rng.choice(len(self.sources), p=self.chances))
         rows = self._rows[source]
         ways = _draw(self.spec.ways, len(rows), rng)
         classes = rng.choice(np.array(sorted(rows)), size=ways, replace=False)

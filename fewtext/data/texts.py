@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import pandas
 
+from fewtext.data.checks import checked_label
 from fewtext.errors import DataError
 
 
@@ -75,8 +75,7 @@ class LabeledTexts:
         for row, (text, label) in enumerate(zip(texts, labels, strict=True)):
             if not isinstance(text, str):
                 raise DataError(f"{name}, row {row}: a text must be a string, got {type(text).__name__}.")
-            if label is None or pandas.isna(label) or (isinstance(label, str) and not label.strip()):
-                raise DataError(f"{name}, row {row}: the label is missing. Drop the row or label it.")
+            checked_label(label, f"{name}, row {row}: the label")
         rows = [row for row, text in enumerate(texts) if text.strip()]
         if not rows:
             raise DataError(f"{name}: no text that is not empty. Give at least one.")

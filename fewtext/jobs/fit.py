@@ -23,7 +23,7 @@ class Fit:
     Attributes:
         data: a csv, tsv, json, jsonl or parquet file, a folder, a hub id, or the name of a data card.
         out: folder for the classifier.
-        base: encoder or meta-trained learner to stand on; by default the best encoder on this machine.
+        base: folder of a meta-trained learner, folder or hub id of an encoder; by default the best one here.
         shots: use only so many texts of each class, drawn at random; all by default.
         seed: of that draw.
         method: `linear`, or `prototype` for the base learner's own head.

@@ -9,12 +9,11 @@ from typing import Annotated, Any, Literal
 import tyro
 from accelerate import Accelerator
 
-from fewtext.artifact import Artifact, is_artifact
+from fewtext.artifact import is_artifact
+from fewtext.classifier import load_base
 from fewtext.data.episode_file import read_episodes, write_episodes
 from fewtext.data.sampler import EpisodeSampler
 from fewtext.jobs.options import Data, Episodes
-from fewtext.learners import MetaLearner
-from fewtext.learners.prototypical import Prototypical
 from fewtext.nn.encoder import Encoder
 from fewtext.results import Row, write_results
 from fewtext.testing import meta_test
@@ -25,7 +24,7 @@ class Test:
     """Measure a meta-trained learner on classes it has not seen, beside the frozen encoder.
 
     Attributes:
-        learner: folder or hub id of a meta-trained learner, or of an encoder (tested as prototypical).
+        learner: folder of a meta-trained learner, or folder or hub id of an encoder (tested as prototypical).
         data: where texts come from.
         episodes: test episodes.
         number: how many of them.
@@ -50,7 +49,7 @@ class Test:
 def test(options: Test) -> list[Row]:
     """Meta-test a saved learner and write the results; returns their rows."""
     accelerator = Accelerator()
-    learner = load_learner(options.learner)
+    learner = load_base(options.learner)
     learner.to(accelerator.device)
     source = learner.encoder.source
     frozen = Encoder.from_pretrained(source.id or source.folder, revision=source.revision).to(accelerator.device)
@@ -81,10 +80,3 @@ def test(options: Test) -> list[Row]:
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return rows
-
-
-def load_learner(source: str) -> MetaLearner:
-    """Return a saved learner, or an untrained prototypical one on an encoder."""
-    if is_artifact(source):
-        return Artifact.load(source).learner
-    return Prototypical(Encoder.from_pretrained(source)).eval()

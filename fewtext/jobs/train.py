@@ -99,12 +99,13 @@ def train(name: str, learner_config: Any, options: Train) -> tuple[Path, TrainHi
         return out, TrainHistory()
     checkpoints = Checkpoints(out / "checkpoints")
     with only_writer(out) if accelerator.is_main_process else nullcontext():
-        if not options.resume and checkpoints.newest() is not None:
+        interrupted = checkpoints.newest() is not None
+        if interrupted and not options.resume:
             raise TrainingError(f"{out}: an interrupted run is there. Go on with --resume, or choose another --out.")
         accelerator.wait_for_everyone()
         if options.log_with:
             accelerator.init_trackers("fewtext", config={"learner": name, **asdict(options.loop)})
-        if accelerator.is_main_process:
+        if accelerator.is_main_process and not interrupted:
             write_json(
                 out / "config.json", describe_options(name, learner_config, options) | {"versions": versions()}
             )

@@ -39,10 +39,16 @@ def test_an_array_of_labels_is_taken_as_it_is():
     assert checked_labels(np.array(["b", "a"])).tolist() == ["b", "a"]
 
 
-@pytest.mark.parametrize("missing", [None, float("nan"), np.nan, pandas.NA, pandas.NaT])
+@pytest.mark.parametrize("missing", [None, float("nan"), np.nan, pandas.NA, pandas.NaT, "", "  "])
 def test_a_missing_label_is_refused_with_its_row(missing):
     with pytest.raises(DataError, match="label 1 is missing"):
         checked_labels(["a", missing])
+
+
+@pytest.mark.parametrize("label", [["a", "b"], {"a": 1}, np.array([1, 2])])
+def test_a_label_that_is_no_scalar_is_refused_with_its_row(label):
+    with pytest.raises(DataError, match=f"label 1 must be a string or a number, got {type(label).__name__}"):
+        checked_labels(["a", label])
 
 
 def test_strings_mixed_with_numbers_are_refused():

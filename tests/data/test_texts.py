@@ -76,6 +76,7 @@ def test_rows_with_empty_texts_are_left_out_with_their_label_and_row_split():
         (["a", "b"], [1.0, float("nan")], "row 1: the label is missing"),
         (["a", "b"], ["x", pandas.NA], "row 1: the label is missing"),
         (["a", "b"], ["x", "  "], "row 1: the label is missing"),
+        (["a", "b"], ["x", ["y", "z"]], "row 1: the label must be a string or a number, got list"),
         ([" ", ""], ["x", "y"], "no text that is not empty"),
         ([], [], "no text that is not empty"),
     ],
