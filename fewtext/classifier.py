@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,25 +13,21 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
-from torch.nn import functional as F
 
 from fewtext.artifact import Artifact, is_artifact
-from fewtext.data.checks import checked_labels, checked_texts
-from fewtext.data.collate import labels_of, ragged
+from fewtext.data.checks import batches, checked_labels, checked_texts
 from fewtext.data.texts import readable
 from fewtext.errors import ArtifactError, DataError, LearnerError
+from fewtext.heads import CHUNK, answers, fit_linear, fit_own
 from fewtext.learners import MetaLearner
 from fewtext.learners.prototypical import Prototypical
 from fewtext.nn.encoder import Encoder
 from fewtext.nn.matmul import fast_matmul
 from fewtext.nn.pretrained import best_local_base
-from fewtext.tensors import Support, TaskState
+from fewtext.tensors import TaskState
 
 logger = logging.getLogger("fewtext")
-
-CHUNK = 256  # texts per prediction pass of a learner's own head
 
 
 @dataclass(frozen=True)
@@ -50,8 +46,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     Args:
         base: folder of a meta-trained learner, folder or hub id of an encoder, or such an object; by default the
             best encoder that is already on this machine, which `base_` names after fitting.
-        method: `linear` is weakly regularised logistic regression on the encoder's embeddings; `prototype` is the
-            base learner's own head.
+        method: `linear` is weakly regularised logistic regression on the encoder's embeddings, and above 1,000
+            classes, where that takes too long, the direction of each class's mean embedding, its cosine similarity
+            times 20 the logit; `prototype` is the base learner's own head.
         names: let the label itself, read as words, count as one more text of its class. Labels that are not
             strings have no words.
         label_descriptions: words for a label that say more than the label does.
@@ -99,9 +96,13 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         base = self.base if self.base is not None else best_local_base()
         learner = load_base(base)
         learner.to(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        fit = self._fit_linear if self.method == "linear" else self._fit_own
+        words = self._words(classes)
         with fast_matmul():
-            self._fitted = _Fitted(base, learner, classes, fit(learner, rows, numbers, self._words(classes)))
+            if self.method == "linear":
+                head = fit_linear(learner, rows, numbers, words, self.C)
+            else:
+                head = fit_own(learner, rows, numbers, words)
+        self._fitted = _Fitted(base, learner, classes, head)
         return self
 
     def predict(self, texts: Iterable[str]) -> np.ndarray:
@@ -110,7 +111,9 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             DataError: texts that are not strings, or empty.
         """
-        return self.classes_[self._logits(texts).argmax(axis=1)]
+        state = self._state()
+        (best,) = answers(state.learner, state.head, checked_texts(texts), lambda logits: (logits.argmax(dim=1),))
+        return state.classes[best]
 
     def predict_proba(self, texts: Iterable[str]) -> np.ndarray:
         """Return probabilities `[n, N]`, columns in the order of `classes_`.
@@ -118,7 +121,31 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             DataError: texts that are not strings, or empty.
         """
-        return torch.from_numpy(self._logits(texts)).softmax(dim=1).numpy()
+        state = self._state()
+        return answers(state.learner, state.head, checked_texts(texts), lambda logits: (logits.softmax(dim=1),))[0]
+
+    def predict_top(self, texts: Iterable[str], k: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """Return the `k` most probable labels of each text and their probabilities, `[n, k]` each, best first.
+
+        With fewer than `k` classes it is all of them. However many there are, `[n, N]` is never held.
+
+        Raises:
+            DataError: texts that are not strings, or empty.
+            LearnerError: `k` below 1.
+        """
+        return self._top(checked_texts(texts), k)
+
+    def stream(self, texts: Iterable[str]) -> Iterator[tuple[Any, float]]:
+        """Yield the most probable label of each text and its probability, in order, in constant memory.
+
+        Texts are taken from any iterable, some thousands at a time.
+
+        Raises:
+            DataError: a text that is not a string, or empty; all before its batch have been answered.
+        """
+        for start, rows in batches(texts, CHUNK):
+            labels, probabilities = self._top(checked_texts(rows, first=start), 1)
+            yield from zip(labels[:, 0].tolist(), probabilities[:, 0].tolist(), strict=True)
 
     @property
     def classes_(self) -> np.ndarray:
@@ -172,41 +199,25 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
     def _words(self, classes: np.ndarray) -> list[str]:
         """Return the words that stand for each class, "" for none."""
         described = self.label_descriptions or {}
-        if unknown := [label for label in described if label not in classes.tolist()]:
-            raise DataError(f"label_descriptions: no class {unknown[0]!r} among the labels.")
-        plain = self.names and all(isinstance(label, str) for label in classes.tolist())
-        return [described.get(label) or (readable(label) if plain else "") for label in classes.tolist()]
+        labels = classes.tolist()
+        if unknown := described.keys() - set(labels):
+            raise DataError(f"label_descriptions: no class {next(iter(unknown))!r} among the labels.")
+        plain = self.names and all(isinstance(label, str) for label in labels)
+        return [described.get(label) or (readable(label) if plain else "") for label in labels]
 
-    def _fit_linear(self, learner: MetaLearner, texts: list[str], numbers: np.ndarray, words: list[str]) -> TaskState:
-        named = [number for number, word in enumerate(words) if word]
-        vectors = _embed(learner.encoder, texts + [words[number] for number in named])
-        model = LogisticRegression(C=self.C, max_iter=2000).fit(vectors, np.concatenate([numbers, named]).astype(int))
-        weight, bias = model.coef_, model.intercept_
-        if len(weight) == 1:  # two classes: the softmax of (0, z) is the sigmoid of z
-            weight, bias = np.vstack([0 * weight, weight]), np.array([0.0, bias[0]])
-        return {"weight": torch.from_numpy(weight).float(), "bias": torch.from_numpy(bias).float()}
+    def _top(self, rows: list[str], k: int) -> tuple[np.ndarray, np.ndarray]:
+        state = self._state()
+        k = min(k, len(state.classes))
+        if k < 1:
+            raise LearnerError(f"k={k}: at least one label a text can be asked for.")
 
-    def _fit_own(self, learner: MetaLearner, texts: list[str], numbers: np.ndarray, words: list[str]) -> TaskState:
-        tokenize = learner.encoder.tokenize
-        names = [tokenize([word])[0] if word else [] for word in words]
-        mask = torch.ones(1, len(words), dtype=torch.bool)
-        support = Support(ragged([tokenize(texts)]), labels_of([numbers]), ragged([names]), mask)
-        with torch.no_grad():
-            return learner.adapt(support.to(learner.encoder.device))
+        def best(logits: Tensor) -> tuple[Tensor, Tensor]:
+            # Of equal logits `max` gives the first, as `argmax` in `predict` does; `topk` gives any.
+            values, places = logits.max(dim=1, keepdim=True) if k == 1 else logits.topk(k, dim=1)
+            return places, (values - logits.logsumexp(dim=1, keepdim=True)).exp()
 
-    def _logits(self, texts: Iterable[str]) -> np.ndarray:
-        state, rows = self._state(), checked_texts(texts)
-        encoder = state.learner.encoder
-        with torch.no_grad(), fast_matmul():
-            if "weight" in state.head:
-                vectors = torch.from_numpy(_embed(encoder, rows))
-                return F.linear(vectors, state.head["weight"].cpu(), state.head["bias"].cpu()).numpy()
-            ids = encoder.tokenize(rows)
-            logits: list[Tensor] = []
-            for start in range(0, len(ids), CHUNK):
-                query = ragged([ids[start : start + CHUNK]]).to(encoder.device)
-                logits.append(state.learner.predict(state.head, query)[0].cpu())
-            return torch.cat(logits).numpy()
+        places, probabilities = answers(state.learner, state.head, rows, best)
+        return state.classes[places], probabilities
 
 
 @cache
@@ -228,8 +239,3 @@ def load_base(base: str | Path | Encoder | MetaLearner) -> MetaLearner:
     if isinstance(base, MetaLearner):
         return base
     return Prototypical(base).eval() if isinstance(base, Encoder) else _load(str(base))
-
-
-def _embed(encoder: Encoder, texts: Sequence[str]) -> np.ndarray:
-    vectors = encoder.encode(texts)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

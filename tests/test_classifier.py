@@ -203,6 +203,85 @@ def test_the_saved_description_is_plain_json(classifier, tmp_path):
     assert str(tmp_path) not in json.dumps(description)
 
 
+def test_many_classes_get_their_mean_directions(tiny, tmp_path, caplog):
+    digits = "one two three four five six seven eight nine ten".split()
+    labels = [f"{a} {b} {c} {d}" for a in digits for b in digits for c in digits for d in ("room", "book")]
+    labels = [label for label in labels if label != "two two two book"][:1001]
+    texts = [f"{label} {word}" for label in labels for word in ("fee", "loan")]
+    with caplog.at_level("INFO", logger="fewtext"):
+        classifier = FewShotClassifier(tiny).fit(texts, np.repeat(labels, 2))
+    assert "1001 classes are more than 1000: class means" in caplog.text
+    vectors = tiny.encode([*texts, *labels])  # the name is one more text
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    means = vectors[:-1001].reshape(1001, 2, -1).sum(axis=1) + vectors[-1001:]
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    asked = [*texts[:300], "where is my card"]
+    queries = tiny.encode(asked)
+    queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+    order = np.argsort(labels)
+    expected = torch.tensor(20 * queries @ means[order].T).softmax(dim=1).numpy()
+    got = classifier.predict_proba(asked)
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    assert (classifier.classes_[got.argmax(axis=1)] == classifier.predict(asked)).all()
+    loaded = FewShotClassifier.from_pretrained(classifier.save_pretrained(tmp_path / "c"))
+    np.testing.assert_allclose(loaded.predict_proba(asked), got, atol=1e-6)
+
+
+def test_the_most_probable_labels_come_with_their_probabilities(classifier):
+    texts = [*TEXTS, "one two three"]
+    every = classifier.predict_proba(texts)
+    order = np.argsort(-every, axis=1)
+    for k in (1, 2, 3, 9):
+        labels, probabilities = classifier.predict_top(texts, k)
+        assert labels.tolist() == classifier.classes_[order[:, :k]].tolist()
+        np.testing.assert_allclose(probabilities, np.take_along_axis(every, order[:, :k], axis=1), atol=1e-6)
+    with pytest.raises(LearnerError, match="k=0"):
+        classifier.predict_top(texts, 0)
+
+
+def test_equal_classes_are_told_apart_alike_everywhere(tiny):
+    classifier = FewShotClassifier(tiny, method="prototype", names=False).fit(
+        [*TEXTS, *TEXTS], [*"abcdef", *"ghijkl"]
+    )
+    assert classifier.predict(TEXTS).tolist() == list("abcdef")
+    assert classifier.predict_top(TEXTS)[0][:, 0].tolist() == list("abcdef")
+
+
+def test_no_more_logits_than_can_be_held(classifier, monkeypatch):
+    texts, seen = [*TEXTS, "one two three"] * 3, []
+    expected = classifier.predict(texts).tolist(), classifier.predict_proba(texts)
+    monkeypatch.setattr("fewtext.heads.CHUNK", 5)
+    monkeypatch.setattr("fewtext.heads.OWN_CHUNK", 2)
+    monkeypatch.setattr("fewtext.heads.LOGITS", 7)
+    argmax = torch.Tensor.argmax
+    monkeypatch.setattr(torch.Tensor, "argmax", lambda own, **given: seen.append(own.numel()) or argmax(own, **given))
+    assert classifier.predict(texts).tolist() == expected[0]
+    assert max(seen) <= 7
+    np.testing.assert_allclose(classifier.predict_proba(texts), expected[1], atol=1e-5)
+
+
+def test_a_stream_is_read_as_it_is_answered(classifier, monkeypatch):
+    monkeypatch.setattr("fewtext.classifier.CHUNK", 4)
+    texts, taken = [*TEXTS, "one two three", *TEXTS], []
+    answers = classifier.stream(taken.append(text) or text for text in texts)
+    assert not taken
+    first = next(answers)
+    assert taken == texts[:4]
+    labels, probabilities = zip(first, *answers, strict=True)
+    assert list(labels) == classifier.predict(texts).tolist()
+    np.testing.assert_allclose(probabilities, classifier.predict_proba(texts).max(axis=1), atol=1e-5)
+    assert list(classifier.stream([])) == []
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"), [("one string", "one string"), ([*TEXTS, ""], "text 6 is empty"), ([1], "got int")]
+)
+def test_bad_streams_are_explained(classifier, monkeypatch, texts, message):
+    monkeypatch.setattr("fewtext.classifier.CHUNK", 4)
+    with pytest.raises(DataError, match=message):
+        list(classifier.stream(texts))
+
+
 def test_banking77_five_shot(data_root, minilm):
     from fewtext import load_texts
 

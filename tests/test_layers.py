@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "testing": {"data", "learners", "metrics", "nn", "results", "scoring"},
     "training": {"checkpoint", "data", "errors", "learners", "metrics", "nn", "run", "scoring", "tensors"},
     "artifact": {"errors", "files", "learners", "nn"},
-    "classifier": {"artifact", "data", "errors", "learners", "nn", "tensors"},
+    "heads": {"data", "learners", "nn", "tensors"},
+    "classifier": {"artifact", "data", "errors", "heads", "learners", "nn", "tensors"},
     "jobs": {
         "checkpoint",
         "files",

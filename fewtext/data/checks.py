@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ import pandas
 from fewtext.errors import DataError
 
 
-def checked_texts(texts: Iterable[str]) -> list[str]:
-    """Return the texts as a list.
+def checked_texts(texts: Iterable[str], *, first: int = 0) -> list[str]:
+    """Return the texts as a list; `first` is the number of the first one in messages.
 
     Raises:
         DataError: a single string, no text, or a text that is empty or no string.
@@ -22,12 +23,37 @@ def checked_texts(texts: Iterable[str]) -> list[str]:
     rows = list(texts)
     if not rows:
         raise DataError("no texts. Give at least one.")
-    for row, text in enumerate(rows):
-        if not isinstance(text, str):
-            raise DataError(f"text {row}: a text must be a string, got {type(text).__name__}.")
-        if not text.strip():
-            raise DataError(f"text {row} is empty. Drop it, or give it words.")
+    for row, text in enumerate(rows, first):
+        checked_text(text, f"text {row}")
     return rows
+
+
+def checked_text(text: Any, where: str) -> str:
+    """Return a text that is a string with something in it.
+
+    Raises:
+        DataError: empty, or no string.
+    """
+    if not isinstance(text, str):
+        raise DataError(f"{where}: a text must be a string, got {type(text).__name__}.")
+    if not text.strip():
+        raise DataError(f"{where} is empty. Drop it, or give it words.")
+    return text
+
+
+def batches(texts: Iterable[str], size: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield lists of `size` texts, fewer in the last one, each with the number of its first text.
+
+    Raises:
+        DataError: a single string.
+    """
+    if isinstance(texts, str):
+        raise DataError("one string where several texts are expected. Write [text].")
+    rest = iter(texts)
+    for start in count(step=size):
+        if not (rows := list(islice(rest, size))):
+            return
+        yield start, rows
 
 
 def checked_label(label: Any, where: str) -> Any:
