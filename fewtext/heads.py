@@ -42,23 +42,14 @@ def fit_linear(
         C: inverse regularisation strength of logistic regression.
     """
     named = [number for number, word in enumerate(words) if word]
-    vectors = _unit(learner.encoder, [*texts, *(words[number] for number in named)])
-    numbers = np.concatenate([labels, named]).astype(np.int64)
+    rows = [*texts, *(words[number] for number in named)]
+    numbers = torch.from_numpy(np.concatenate([labels, named]).astype(np.int64))
     if len(words) > MOST_CLASSES:
         logger.info("%d classes are more than %d: class means, not logistic regression", len(words), MOST_CLASSES)
-        sums = torch.zeros(len(words), vectors.shape[1], device=vectors.device)
-        sums.index_add_(0, torch.from_numpy(numbers).to(vectors.device), vectors)
-        return {"weight": SCALE * F.normalize(sums, dim=1), "bias": torch.zeros(len(words), device=vectors.device)}
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(C=C, max_iter=2000).fit(vectors.cpu().numpy(), numbers)
-    weight, bias = model.coef_, model.intercept_
-    if len(weight) == 1:  # two classes: the softmax of (0, z) is the sigmoid of z
-        weight, bias = np.vstack([0 * weight, weight]), np.array([0.0, bias[0]])
-    return {
-        "weight": torch.from_numpy(weight).float().to(vectors.device),
-        "bias": torch.from_numpy(bias).float().to(vectors.device),
-    }
+        weight, bias = SCALE * _directions(learner.encoder, rows, numbers, len(words)), torch.zeros(len(words))
+    else:
+        weight, bias = _regression(_unit(learner.encoder, rows).cpu(), numbers, C)
+    return {"weight": weight.to(learner.encoder.device), "bias": bias.to(learner.encoder.device)}
 
 
 def fit_own(learner: MetaLearner, texts: Sequence[str], labels: np.ndarray, words: Sequence[str]) -> TaskState:
@@ -91,6 +82,26 @@ def answers(
                 query = ragged([learner.encoder.tokenize(rows)]).to(learner.encoder.device)
                 found.append(of(learner.predict(head, query)[0]))
     return tuple(torch.cat([part.cpu() for part in parts]).numpy() for parts in zip(*found, strict=True))
+
+
+def _regression(vectors: Tensor, labels: Tensor, C: float) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of logistic regression on vectors `[n, D]` with labels `[n]`."""
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(C=C, max_iter=2000).fit(vectors.numpy(), labels.numpy())
+    weight, bias = model.coef_, model.intercept_
+    if len(weight) == 1:  # two classes: the softmax of (0, z) is the sigmoid of z
+        weight, bias = np.vstack([0 * weight, weight]), np.array([0.0, bias[0]])
+    return torch.from_numpy(weight).float(), torch.from_numpy(bias).float()
+
+
+def _directions(encoder: Encoder, texts: Sequence[str], labels: Tensor, classes: int) -> Tensor:
+    """Return the class means of unit embeddings, made unit vectors again, `[N, D]`; some texts at a time."""
+    sums = torch.zeros(classes, encoder.dimension, device=encoder.device)
+    for start in range(0, len(texts), CHUNK):
+        part = slice(start, start + CHUNK)
+        sums.index_add_(0, labels[part].to(encoder.device), _unit(encoder, texts[part]))
+    return F.normalize(sums, dim=1)
 
 
 def _unit(encoder: Encoder, texts: Sequence[str]) -> Tensor:
