@@ -15,7 +15,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-import peft
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from torch import Tensor
@@ -230,7 +229,9 @@ def _read_encoder(folder: Path, facts: Mapping[str, Any]) -> Encoder:
 
 def _adapter(encoder: Encoder) -> dict[str, Tensor]:
     """Return the adapter's tensors under peft's names; peft would ask the hub about the vocabulary if it could."""
-    return peft.get_peft_model_state_dict(encoder.backbone, save_embedding_layers=False)
+    from peft import get_peft_model_state_dict  # a tenth of a second that a classifier without LoRA need not wait
+
+    return get_peft_model_state_dict(encoder.backbone, save_embedding_layers=False)
 
 
 def _check_files(folder: Path) -> None:
@@ -243,5 +244,7 @@ def _check_files(folder: Path) -> None:
             raise ArtifactError(f"{folder.name}: {name} is missing. Save or download it again.")
         if sha256(path) != expected:
             raise ArtifactError(f"{folder.name}: {name} is damaged (its sha256 is not the manifest's).")
-    if LAYOUT.description not in manifest:
-        raise ArtifactError(f"{folder.name}: {LAYOUT.manifest} does not list {LAYOUT.description}.")
+    loaded = [*(folder / name for name in vars(LAYOUT).values()), *(folder / LAYOUT.encoder).rglob("*")]
+    present = {path.relative_to(folder).as_posix() for path in loaded if path.is_file()} - {LAYOUT.manifest}
+    if unknown := sorted(present - manifest.keys()):
+        raise ArtifactError(f"{folder.name}: {unknown[0]} is not in {LAYOUT.manifest}. Remove it, or save again.")

@@ -106,6 +106,29 @@ def test_a_missing_file_is_found(saved, name):
         Artifact.load(saved)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["head.safetensors", "encoder/model-2.safetensors", "encoder/1_Dense/config.json", "encoder/adapter_config.json"],
+)
+def test_a_file_the_manifest_does_not_list_is_refused(saved, name):
+    (saved / name).parent.mkdir(exist_ok=True)
+    (saved / name).write_bytes(b"slipped in")
+    with pytest.raises(ArtifactError, match=f"{name} is not in manifest.json"):
+        Artifact.load(saved)
+
+
+def test_a_manifest_must_list_the_description(saved):
+    path = saved / LAYOUT.manifest
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != LAYOUT.description}))
+    with pytest.raises(ArtifactError, match=r"fewtext\.json is not in manifest\.json"):
+        Artifact.load(saved)
+
+
+def test_results_written_beside_an_artifact_do_no_harm(saved):
+    (saved / "results.json").write_text("[]")
+    assert Artifact.load(saved).facts == {"seed": 3}
+
+
 def test_nan_is_refused(saved):
     path = saved / LAYOUT.adapter
     tensors = load_file(path)
