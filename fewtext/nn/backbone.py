@@ -13,6 +13,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from fewtext.errors import EncoderError
+from fewtext.nn import attention
 from fewtext.nn.pretrained import Pretrained
 
 # Models that take absolute positions and 4-D masks from the caller, which is what packing needs. Those of the
@@ -60,9 +61,8 @@ def load_backbone(source: Pretrained) -> tuple[Any, Any]:
     try:
         config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
-        # Named here, so that a config.json cannot ask for a kernel from the hub. On packed rows of a few dozen tokens
-        # eager attention is faster on a CPU than the fused kernel, and some models have no fused one.
-        kernels = ("eager",) if first_position(config) is not None else ("sdpa", "eager")
+        # Named here, so that a config.json cannot ask for a kernel from the hub; some models have no fused one.
+        kernels = (attention.NAME,) if first_position(config) is not None else ("sdpa", "eager")
         backbone, info = _load_weights(source, config, kernels)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)

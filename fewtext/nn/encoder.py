@@ -1,32 +1,32 @@
-"""Encoder: any transformers encoder, from ragged tokens to one vector per text.
-
-How tasks and texts share forward passes (packed, padded, one task at a time) is decided here and nowhere else.
-"""
+"""Encoder: any transformers encoder, from ragged tokens to one vector per text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from tqdm import tqdm
 
 from fewtext.errors import DataError
-from fewtext.nn.backbone import Lora, attach_lora, first_position, is_unchanged, load_backbone, longest_text
-from fewtext.nn.layout import lay_out
+from fewtext.nn.backbone import Lora, attach_lora, is_unchanged, load_backbone, longest_text
+from fewtext.nn.frozen_linear import freeze_linears
+from fewtext.nn.matmul import fast_matmul
 from fewtext.nn.pooling import Pooler
+from fewtext.nn.prefix import FrozenPrefix
 from fewtext.nn.pretrained import Pretrained, locate
 from fewtext.nn.recipe import Recipe, read_recipe
 from fewtext.nn.task_linear import allow_task_weights
+from fewtext.nn.transformer import Transformer
 from fewtext.tensors import TaskState, Tokens
 
-CHUNK_TOKENS = 4096  # per forward pass of `encode`: large enough for the matrix units, small enough for the cache
+CHUNK_TOKENS = 2048  # per forward pass of `encode`: large enough for the matrix units, small enough for the cache
 PADDED_ROWS = 32
+CACHE_BYTES = 512 * 2**20
 
 
 class Encoder(nn.Module):
@@ -41,6 +41,8 @@ class Encoder(nn.Module):
         lora: the adapters' configuration, or None.
         dimension: D.
         task_weights: names of the backbone's weights that may be given per task.
+        transformer: runs the backbone.
+        prefix: the frozen layers below the first adapter, or None.
     """
 
     def __init__(
@@ -53,11 +55,11 @@ class Encoder(nn.Module):
         lora: Lora | None = None,
         bf16: bool = False,
         seed: int = 0,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         super().__init__()
         self.tokenizer, self.source, self.recipe, self.lora, self.bf16 = tokenizer, source, recipe, lora, bf16
         config = backbone.config
-        start = first_position(config)
         self.max_length = min(recipe.max_length or 512, tokenizer.model_max_length, longest_text(config))
         self.prompt_tokens = 0
         if recipe.prompt and not recipe.pool_prompt:
@@ -65,10 +67,13 @@ class Encoder(nn.Module):
             self.prompt_tokens = len(ids) - (ids[-1] in tokenizer.all_special_ids)
         self.pool = Pooler(recipe, config.hidden_size, skip=self.prompt_tokens).requires_grad_(False)
         self.dimension = self.pool.dimension
-        self.packs = start is not None
-        self._first_position = start or 0
         self.backbone: Any = backbone if lora is None else attach_lora(backbone, lora, seed)
         self.task_weights = [] if lora is None else allow_task_weights(self.backbone)
+        freeze_linears(self.backbone)
+        self.prefix = FrozenPrefix(backbone, lora.from_layer, cache_bytes) if lora and lora.from_layer else None
+        self.transformer = Transformer(
+            self.backbone, pad=tokenizer.pad_token_id or 0, adapted=lora is not None, bf16=bf16, prefix=self.prefix
+        )
         self._memory: dict[int, Tensor] | None = None
         self.train()
 
@@ -81,6 +86,7 @@ class Encoder(nn.Module):
         lora: Lora | None = None,
         bf16: bool = False,
         seed: int = 0,
+        cache_bytes: int = CACHE_BYTES,
     ) -> Encoder:
         """Load an encoder by hub id or folder, in full precision.
 
@@ -88,15 +94,27 @@ class Encoder(nn.Module):
             base: hub id or folder of a transformers or sentence-transformers encoder.
             revision: commit, branch or tag on the hub.
             lora: add adapters; without them all weights are trainable.
-            bf16: compute in bfloat16 where autocast allows; weights stay in full precision.
+            bf16: compute in bfloat16: where autocast allows while training, everywhere without gradients; the
+                weights stay in full precision.
             seed: of the adapters' first values.
+            cache_bytes: where LoRA begins above the first layer, remember what the frozen layers below it gave for
+                so many bytes of texts.
 
         Raises:
             EncoderError: not found, an unknown kind of module, or damaged weights.
         """
         source = locate(base, revision)
         backbone, tokenizer = load_backbone(source)
-        return cls(backbone, tokenizer, source, read_recipe(source.folder), lora=lora, bf16=bf16, seed=seed)
+        return cls(
+            backbone,
+            tokenizer,
+            source,
+            read_recipe(source.folder),
+            lora=lora,
+            bf16=bf16,
+            seed=seed,
+            cache_bytes=cache_bytes,
+        )
 
     def train(self, mode: bool = True) -> Encoder:
         """Set the mode of everything but the backbone, whose dropout stays off."""
@@ -146,7 +164,9 @@ class Encoder(nn.Module):
         """
         if self._memory is not None and weights is None:
             return self._remembered(tokens)
-        if weights is None or (self.packs and weights.keys() <= set(self.task_weights)):  # all tasks at once
+        if weights is None or (
+            self.transformer.packs and weights.keys() <= set(self.task_weights)
+        ):  # all tasks at once
             return self._embed(tokens.ids, tokens.lengths, weights)
         pieces = tokens.ids.split(tokens.lengths.sum(dim=1).tolist())
         rows = []
@@ -164,7 +184,8 @@ class Encoder(nn.Module):
         order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
         out = np.empty((len(ids), self.dimension), dtype=np.float32)
         with (
-            torch.inference_mode(),
+            torch.no_grad(),
+            fast_matmul(),
             tqdm(total=len(ids), unit="text", desc="encode", disable=not progress) as bar,
         ):
             start = 0
@@ -212,28 +233,13 @@ class Encoder(nn.Module):
     def _embed(self, ids: Tensor, lengths: Tensor, weights: TaskState | None) -> Tensor:
         if not len(ids):
             return torch.zeros(*lengths.shape, self.dimension, device=self.device, dtype=self.dtype)
-        if self.packs:
-            return self.pool(self._tokens(ids, lengths, weights), lengths)
+        if self.transformer.packs:
+            return self.pool(self.transformer(ids, lengths, weights), lengths)
         flat = lengths.reshape(-1)
         pieces, rows = ids.split(flat.tolist()), torch.argsort(flat)
         vectors = torch.zeros(len(flat), self.dimension, device=self.device, dtype=self.dtype)
         for group in rows[flat[rows] > 0].split(PADDED_ROWS):
             own = torch.cat([pieces[row] for row in group.tolist()])
-            hidden = self._tokens(own, flat[group][None], weights)
+            hidden = self.transformer(own, flat[group][None], weights)
             vectors = vectors.index_copy(0, group.to(self.device), self.pool(hidden, flat[group][None])[0])
         return vectors.view(*lengths.shape, -1)
-
-    def _tokens(self, ids: Tensor, lengths: Tensor, weights: TaskState | None) -> Tensor:
-        """Return the last hidden states `[total, H]` of ragged tokens."""
-        layout = lay_out(ids, lengths, packed=self.packs, pad=self.tokenizer.pad_token_id or 0)
-        inputs = {"input_ids": layout.ids, "attention_mask": (layout.text >= 0).long()}
-        if self.packs:
-            inputs["attention_mask"] = layout.block_mask(self.dtype)
-            inputs["position_ids"] = layout.position + self._first_position
-        device = layout.ids.device.type
-        with torch.autocast(device, dtype=torch.bfloat16) if self.bf16 else nullcontext():
-            if weights is None:
-                hidden = self.backbone(**inputs).last_hidden_state
-            else:
-                hidden = functional_call(self.backbone, weights, (), inputs).last_hidden_state
-        return hidden.reshape(-1, hidden.shape[-1])[layout.flat].to(self.dtype)

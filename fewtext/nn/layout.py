@@ -1,7 +1,9 @@
-"""Where each token goes: ragged texts into rectangular rows, with as little padding as possible.
+"""Where each token goes: ragged texts into the rectangular rows that transformers models read.
 
-Several short texts share a row; a block mask keeps them apart and positions start again at each text, so a
-transformers model with absolute positions gives the same vectors as one text a row, from far fewer tokens.
+Positions start again at each text, so that texts can share a row, and a model with absolute positions gives the same
+vectors as with one text a row. On a CPU all texts lie end to end, sorted by length, for an attention that takes one
+length after the other. On a GPU few large products are faster than many exact ones: rows of a fixed width are packed
+with texts, and a block mask keeps them apart. Models that can do neither get one text a row.
 """
 
 from __future__ import annotations
@@ -21,12 +23,14 @@ class Layout(NamedTuple):
         position: `[rows, width]`, place of each token in its own text.
         text: `[rows, width]`, number of the text a token belongs to, -1 for padding.
         flat: `[total]`, where each ragged token lies in the flattened rows.
+        runs: how many texts of which length follow each other, where texts lie end to end.
     """
 
     ids: Tensor
     position: Tensor
     text: Tensor
     flat: Tensor
+    runs: list[tuple[int, int]] | None = None
 
     def block_mask(self, dtype: torch.dtype) -> Tensor:
         """Return an additive mask `[rows, 1, width, width]` that lets tokens see their own text only."""
@@ -58,8 +62,36 @@ def pack(lengths: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
     return row, offset
 
 
-def lay_out(ids: Tensor, lengths: Tensor, *, packed: bool, width: int = 64, pad: int = 0) -> Layout:
-    """Place the texts of T tasks; each task gets the same number of rows, task after task.
+def end_to_end(ids: Tensor, lengths: Tensor, *, by_task: bool) -> Layout:
+    """Place all texts in one row, sorted by length.
+
+    Args:
+        ids: `[total]` tokens, text after text, task after task.
+        lengths: `[T, S]` tokens per text, 0 for an absent one.
+        by_task: keep the tokens of a task together, and sort within tasks.
+    """
+    sizes = lengths.reshape(-1).cpu().numpy()
+    task = np.arange(len(sizes)) // max(1, lengths.shape[1]) if by_task else np.zeros(len(sizes), dtype=np.int64)
+    order = np.lexsort((sizes, task))
+    placed = sizes[order]
+    start = np.empty(len(sizes), dtype=np.int64)
+    start[order] = np.cumsum(placed) - placed
+    text, position = _texts(sizes)
+    flat = torch.from_numpy(start[text] + position)
+    change = np.flatnonzero(np.diff(placed, prepend=-1, append=-1))
+    runs = [(int(n), int(placed[at])) for at, n in zip(change, np.diff(change), strict=False) if placed[at]]
+
+    def row(values: Tensor) -> Tensor:
+        out = torch.empty(len(flat), dtype=torch.long)
+        out[flat] = values
+        return out[None].to(ids.device)
+
+    rows = (row(values) for values in (ids.cpu(), torch.from_numpy(position), torch.from_numpy(text)))
+    return Layout(*rows, flat.to(ids.device), runs)
+
+
+def in_rows(ids: Tensor, lengths: Tensor, *, packed: bool, width: int = 64, pad: int = 0) -> Layout:
+    """Place the texts of T tasks in rows of equal width; each task gets the same number of rows, task after task.
 
     Args:
         ids: `[total]` tokens, row after row, task after task.
@@ -78,9 +110,7 @@ def lay_out(ids: Tensor, lengths: Tensor, *, packed: bool, width: int = 64, pad:
     )
     used = max(used, 1)
     start = np.concatenate([(task * used + row) * width + offset for task, (row, offset) in enumerate(per_task)])
-    flat_sizes = sizes.reshape(-1)
-    text = np.repeat(np.arange(len(flat_sizes)), flat_sizes)
-    position = np.arange(len(text)) - np.repeat(np.cumsum(flat_sizes) - flat_sizes, flat_sizes)
+    text, position = _texts(sizes.reshape(-1))
     flat = torch.from_numpy(start[text] + position).to(ids.device)
     shape = (len(sizes) * used * width,)
 
@@ -89,3 +119,9 @@ def lay_out(ids: Tensor, lengths: Tensor, *, packed: bool, width: int = 64, pad:
         return out.index_copy_(0, flat, values.to(ids.device)).view(-1, width)
 
     return Layout(rows(ids, pad), rows(torch.from_numpy(position), 0), rows(torch.from_numpy(text), -1), flat)
+
+
+def _texts(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return, for each of the tokens of texts of these sizes, its text and its place in it."""
+    text = np.repeat(np.arange(len(sizes)), sizes)
+    return text, np.arange(len(text)) - np.repeat(np.cumsum(sizes) - sizes, sizes)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 TOLERANCE = 1e-5  # relative; float32 products differ by about 1e-6 between libraries, bfloat16 ones by 4e-3
 TRIALS = 7
+_FAST = ContextVar("fast_matmul", default=False)
 
 
 @contextmanager
@@ -27,10 +29,19 @@ def fast_matmul(use: bool | None = None) -> Iterator[None]:
         use: take it or not; by default what `onednn_pays` says.
     """
     if onednn_pays() if use is None else use:
-        with _path("bf16"):
-            yield
+        token = _FAST.set(True)
+        try:
+            with _path("bf16"):
+                yield
+        finally:
+            _FAST.reset(token)
     else:
         yield
+
+
+def is_fast() -> bool:
+    """Return whether this is within a `fast_matmul` scope that takes the faster path."""
+    return _FAST.get()
 
 
 @cache

@@ -2,13 +2,31 @@
 
 peft creates, names and saves the LoRA adapter; only its two small linears are replaced by this class, which
 shares their parameter and state-dict key. With `torch.func.functional_call` the weight may then be `[T, out, in]`.
+Tasks have different numbers of tokens; how many, the model that lies between cannot pass on, so a scope does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+_SIZES: ContextVar[Sequence[int] | None] = ContextVar("rows_per_task", default=None)
+
+
+@contextmanager
+def rows_per_task(sizes: Sequence[int] | None) -> Iterator[None]:
+    """Within this scope the rows of T tasks are so many each; None means equally many."""
+    token = _SIZES.set(sizes)
+    try:
+        yield
+    finally:
+        _SIZES.reset(token)
 
 
 class TaskLinear(nn.Linear):
@@ -25,8 +43,12 @@ class TaskLinear(nn.Linear):
         """Return `input @ weight.T`, with each task's own weight where there is one per task."""
         if self.weight.dim() == 2:
             return F.linear(input, self.weight)
-        by_task = input.reshape(self.weight.shape[0], -1, input.shape[-1])
-        return (by_task @ self.weight.mT).reshape(*input.shape[:-1], -1)
+        sizes = _SIZES.get()
+        if sizes is None:
+            by_task = input.reshape(self.weight.shape[0], -1, input.shape[-1])
+            return (by_task @ self.weight.mT).reshape(*input.shape[:-1], -1)
+        pieces = zip(input.reshape(-1, input.shape[-1]).split(list(sizes)), self.weight, strict=True)
+        return torch.cat([F.linear(rows, weight) for rows, weight in pieces]).reshape(*input.shape[:-1], -1)
 
 
 def allow_task_weights(model: nn.Module) -> list[str]:

@@ -110,7 +110,7 @@ def test_tasks_in_parallel_equal_one_task_at_a_time(tiny_folder, batch):
     together = torch.autograd.grad(
         learner(batch).loss, [learner.encoder.get_parameter(f"backbone.{learner.fast[0]}")]
     )
-    learner.encoder.packs = False
+    learner.encoder.transformer.packs = False
     alone = torch.autograd.grad(learner(batch).loss, [learner.encoder.get_parameter(f"backbone.{learner.fast[0]}")])
     torch.testing.assert_close(together, alone, atol=1e-12, rtol=1e-10)
 

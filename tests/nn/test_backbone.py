@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from fewtext import Encoder, Lora
 from fewtext.errors import EncoderError
+from fewtext.nn import attention
 from fewtext.nn.backbone import attach_lora, is_unchanged, load_backbone
 from fewtext.nn.pretrained import Pretrained, locate
 
@@ -100,7 +101,7 @@ def test_code_beside_the_weights_is_never_run(folder, tmp_path):
 
 def test_a_config_cannot_ask_for_an_attention_kernel(folder):
     change_config(folder, _attn_implementation="someone/kernel", attn_implementation="someone/kernel")
-    assert load_backbone(locate(folder))[0].config._attn_implementation == "eager"
+    assert load_backbone(locate(folder))[0].config._attn_implementation == attention.NAME
 
 
 def test_weights_are_loaded_in_full_precision(folder):

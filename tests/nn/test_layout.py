@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fewtext.nn.layout import lay_out, pack
+from fewtext.nn.layout import in_rows, pack
 
 WIDTH = 20
 quick = settings(max_examples=80, deadline=None)
@@ -54,14 +54,14 @@ def test_pack_finds_the_rows_that_leave_no_gap():
 @given(lengths_of_tasks, st.booleans())
 def test_flat_index_brings_the_tokens_back_in_order(lengths, packed):
     ids, lengths = tokens(lengths)
-    layout = lay_out(ids, lengths, packed=packed, width=WIDTH)
+    layout = in_rows(ids, lengths, packed=packed, width=WIDTH)
     assert torch.equal(of_tokens(layout, layout.ids), ids)
 
 
 @quick
 @given(lengths_of_tasks, st.booleans())
 def test_positions_start_again_at_each_text(lengths, packed):
-    layout = lay_out(*tokens(lengths), packed=packed, width=WIDTH)
+    layout = in_rows(*tokens(lengths), packed=packed, width=WIDTH)
     own = [step for texts in lengths for length in texts for step in range(length)]
     assert of_tokens(layout, layout.position).tolist() == own
 
@@ -70,7 +70,7 @@ def test_positions_start_again_at_each_text(lengths, packed):
 @given(lengths_of_tasks, st.booleans())
 def test_places_without_a_token_hold_the_pad(lengths, packed):
     ids, lengths = tokens(lengths)
-    layout = lay_out(ids, lengths, packed=packed, width=WIDTH, pad=-7)
+    layout = in_rows(ids, lengths, packed=packed, width=WIDTH, pad=-7)
     assert torch.equal(layout.text == -1, layout.ids == -7)
     assert int((layout.text >= 0).sum()) == len(ids)
 
@@ -79,7 +79,7 @@ def test_places_without_a_token_hold_the_pad(lengths, packed):
 @given(lengths_of_tasks, st.booleans())
 def test_block_mask_lets_a_token_see_exactly_its_own_text(lengths, packed):
     ids, lengths = tokens(lengths)
-    layout = lay_out(ids, lengths, packed=packed, width=WIDTH)
+    layout = in_rows(ids, lengths, packed=packed, width=WIDTH)
     sees = layout.block_mask(torch.float32)[:, 0] == 0
     text_of = torch.repeat_interleave(torch.arange(lengths.numel()), lengths.reshape(-1))
     for row, query in (layout.text >= 0).nonzero().tolist():
@@ -89,7 +89,7 @@ def test_block_mask_lets_a_token_see_exactly_its_own_text(lengths, packed):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_block_mask_is_finite_and_leaves_no_row_all_masked(dtype):
-    mask = lay_out(*tokens([[3, 2, 0]]), packed=True, width=8).block_mask(dtype)
+    mask = in_rows(*tokens([[3, 2, 0]]), packed=True, width=8).block_mask(dtype)
     assert mask.dtype == dtype
     assert mask.shape == (1, 1, 8, 8)
     assert mask.isfinite().all()
@@ -100,7 +100,7 @@ def test_block_mask_is_finite_and_leaves_no_row_all_masked(dtype):
 @given(lengths_of_tasks, st.booleans())
 def test_each_task_has_the_same_number_of_rows(lengths, packed):
     ids, lengths = tokens(lengths)
-    layout = lay_out(ids, lengths, packed=packed, width=WIDTH)
+    layout = in_rows(ids, lengths, packed=packed, width=WIDTH)
     rows, rest = divmod(len(layout.ids), len(lengths))
     task_of = torch.repeat_interleave(torch.arange(len(lengths)), lengths.sum(1))
     assert rest == 0
@@ -108,24 +108,24 @@ def test_each_task_has_the_same_number_of_rows(lengths, packed):
 
 
 def test_a_packed_task_takes_the_rows_of_the_largest_only():
-    assert lay_out(*tokens([[8, 8, 8], [2, 3, 3]]), packed=True, width=8).ids.shape == (6, 8)
+    assert in_rows(*tokens([[8, 8, 8], [2, 3, 3]]), packed=True, width=8).ids.shape == (6, 8)
 
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_absent_rows_at_the_end_take_no_room(packed):
-    without = lay_out(*tokens([[5, 2], [3, 4]]), packed=packed, width=6)
-    absent = lay_out(*tokens([[5, 2, 0, 0], [3, 4, 0, 0]]), packed=packed, width=6)
+    without = in_rows(*tokens([[5, 2], [3, 4]]), packed=packed, width=6)
+    absent = in_rows(*tokens([[5, 2, 0, 0], [3, 4, 0, 0]]), packed=packed, width=6)
     assert torch.equal(absent.ids, without.ids)
     assert torch.equal(absent.flat, without.flat)
 
 
 def test_a_text_longer_than_the_width_makes_the_rows_longer():
-    assert lay_out(*tokens([[9, 3]]), packed=True, width=6).ids.shape == (2, 9)
+    assert in_rows(*tokens([[9, 3]]), packed=True, width=6).ids.shape == (2, 9)
 
 
 @pytest.mark.parametrize("packed", [True, False])
 def test_tasks_without_any_text_get_one_row_of_padding(packed):
-    layout = lay_out(*tokens([[0, 0], [0, 0]]), packed=packed, width=4, pad=9)
+    layout = in_rows(*tokens([[0, 0], [0, 0]]), packed=packed, width=4, pad=9)
     assert len(layout.ids) == 2
     assert (layout.ids == 9).all()
     assert not len(layout.flat)

@@ -1,0 +1,43 @@
+"""A copy of an encoder for use without gradients: adapters merged into the weights, in the precision asked for."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from peft import PeftModel
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+
+from fewtext.nn.frozen_linear import FrozenLinear
+
+
+@torch.no_grad()
+def merged(backbone: Any, dtype: torch.dtype) -> Any:
+    """Return a copy of the model that gives the same vectors in fewer products.
+
+    What needs no conversion is shared with the original, not copied.
+    """
+    model = backbone.get_base_model() if isinstance(backbone, PeftModel) else backbone
+    shared: dict[int, Any] = {id(own): _frozen(own, dtype) for own in model.parameters()}
+    out = copy.deepcopy(model, shared)
+    for name, layer in model.named_modules():
+        if isinstance(layer, LoraLayer):
+            base: Any = layer.get_base_layer()
+            delta: Any = [layer.get_delta_weight(adapter) for adapter in layer.active_adapters]
+            linear = nn.Linear(base.in_features, base.out_features, bias=base.bias is not None, device="meta")
+            linear.weight = _frozen(sum(delta, base.weight), dtype)
+            if base.bias is not None:
+                linear.bias = _frozen(base.bias, dtype)
+            out.set_submodule(name, FrozenLinear.sharing(linear))
+    return out
+
+
+def state_of(model: nn.Module) -> tuple[tuple[int, int], ...]:
+    """Return what changes when a weight does: place and version of each."""
+    return tuple((own.data_ptr(), own._version) for own in model.parameters())
+
+
+def _frozen(weight: Tensor, dtype: torch.dtype) -> nn.Parameter:
+    return nn.Parameter(weight.detach().to(dtype), requires_grad=False)

@@ -1,0 +1,117 @@
+"""A transformers model as a function from ragged tokens to one vector per token.
+
+How tasks and texts share forward passes is decided here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from fewtext.nn.backbone import first_position
+from fewtext.nn.layout import Layout, end_to_end, in_rows
+from fewtext.nn.merge import merged, state_of
+from fewtext.nn.prefix import FrozenPrefix
+from fewtext.nn.task_linear import rows_per_task
+from fewtext.tensors import TaskState
+
+
+class Transformer:
+    """Runs a model on texts that lie end to end.
+
+    Args:
+        backbone: the model, wrapped by peft where there is LoRA.
+        pad: token number for padding.
+        adapted: there is LoRA.
+        bf16: compute in bfloat16: with gradients where autocast allows, without them everywhere.
+        prefix: the frozen lower layers, if any.
+    """
+
+    def __init__(
+        self, backbone: Any, *, pad: int, adapted: bool, bf16: bool, prefix: FrozenPrefix | None = None
+    ) -> None:
+        self.backbone, self.pad, self.bf16, self.prefix = backbone, pad, bf16, prefix
+        start = first_position(backbone.config)
+        self.packs, self._first_position = start is not None, start or 0
+        self._adapted = adapted
+        self._merged: tuple[Any, Any] | None = None
+
+    def __call__(self, ids: Tensor, lengths: Tensor, weights: TaskState | None = None) -> Tensor:
+        """Return the last hidden states `[total, H]`, in the model's full precision.
+
+        Args:
+            ids: `[total]` tokens, text after text, task after task.
+            lengths: `[T, S]` tokens per text, 0 for an absent one.
+            weights: some of the model's weights by name; for models that pack, those of LoRA may be `[T, …]`.
+        """
+        if weights is None and not torch.is_grad_enabled() and (self._adapted or self.bf16):
+            return self._run(self._without_gradients(), ids, lengths, autocast=False)
+        if self.prefix is None:
+            return self._run(self.backbone, ids, lengths, weights)
+        hidden = self.prefix.hidden(ids, lengths.reshape(-1), self._below)
+        return self._run(self.backbone, ids, lengths, weights, entering=hidden)
+
+    def _below(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        assert self.prefix is not None
+        with self.prefix.below() as caught:
+            layout, _ = self._call(self.backbone, ids, lengths[None], None)
+        return caught[0].flatten(0, 1)[layout.flat]
+
+    def _run(
+        self,
+        model: Any,
+        ids: Tensor,
+        lengths: Tensor,
+        weights: TaskState | None = None,
+        *,
+        entering: Tensor | None = None,
+        autocast: bool = True,
+    ) -> Tensor:
+        dtype = next(self.backbone.parameters()).dtype
+        layout, hidden = self._call(model, ids, lengths, weights, entering, autocast)
+        return hidden.flatten(0, 1)[layout.flat].to(dtype)
+
+    def _call(
+        self,
+        model: Any,
+        ids: Tensor,
+        lengths: Tensor,
+        weights: TaskState | None,
+        entering: Tensor | None = None,
+        autocast: bool = True,
+    ) -> tuple[Layout, Tensor]:
+        ragged = self.packs and ids.device.type == "cpu"
+        several = weights is not None and len(lengths) > 1
+        if ragged:
+            layout = end_to_end(ids, lengths, by_task=several)
+            inputs: dict[str, Any] = {"runs": layout.runs}
+        else:
+            layout = in_rows(ids, lengths, packed=self.packs, pad=self.pad)
+            mask = layout.block_mask(next(model.parameters()).dtype) if self.packs else (layout.text >= 0).long()
+            inputs = {"attention_mask": mask}
+        if self.packs:
+            inputs["position_ids"] = layout.position + self._first_position
+        with ExitStack() as scope:
+            if ragged and several:
+                scope.enter_context(rows_per_task(lengths.sum(1).tolist()))
+            if self.bf16 and autocast:
+                scope.enter_context(torch.autocast(ids.device.type, dtype=torch.bfloat16))
+            if entering is not None:
+                assert self.prefix is not None
+                rows = entering.new_zeros(layout.ids.numel(), entering.shape[-1])
+                rows = rows.index_copy(0, layout.flat, entering)
+                scope.enter_context(self.prefix.above(rows.view(*layout.ids.shape, -1)))
+            inputs["input_ids"] = layout.ids
+            output = model(**inputs) if weights is None else functional_call(model, weights, (), inputs)
+        return layout, output.last_hidden_state
+
+    def _without_gradients(self) -> Any:
+        made_from = state_of(self.backbone)
+        if self._merged is None or self._merged[0] != made_from:
+            dtype = torch.bfloat16 if self.bf16 else next(self.backbone.parameters()).dtype
+            self._merged = made_from, merged(self.backbone, dtype)
+        return self._merged[1]
