@@ -7,7 +7,6 @@ a checkpoint that verifies, and reading takes the newest one that does.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import shutil
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from fewtext.errors import ArtifactError, TrainingError
@@ -108,18 +108,18 @@ def only_writer(folder: str | Path) -> Iterator[None]:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise TrainingError(
-                f"{folder}: another process is writing there. Wait for it, or choose --out."
-            ) from None
+    try:
+        lock = FileLock(folder / ".lock").acquire(blocking=False)
+    except Timeout:
+        raise TrainingError(f"{folder}: another process is writing there. Wait for it, or choose --out.") from None
+    with lock:
         yield
 
 
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    if path.is_dir() and os.name != "posix":
+        return  # Windows opens no folders
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)  # and syncs only what is open to write
     try:
         os.fsync(descriptor)
     finally:
