@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -24,16 +25,18 @@ def describe_run(
     config: TrainConfig,
     accelerator: Accelerator,
 ) -> str:
-    """Return what a run would do, and how long and with how much memory, measured on a few of its episodes."""
+    """Return what a run would do, and how long and with how much memory, measured on a few backward passes."""
     learner.to(accelerator.device).train()
     collator = Collator(episodes.sources, learner.encoder.tokenize)
-    tried = 3
+    tried, ranks = 3, accelerator.num_processes
+    together = 1 if config.deterministic else min(config.micro_batch, max(1, config.meta_batch // ranks))
     with fast_matmul():
         for number in range(tried):
             if number == 1:  # the first one warms up
                 start = time.perf_counter()
-            learner(collator([episodes[number]]).to(accelerator.device)).loss.backward()
-    seconds = (time.perf_counter() - start) / (tried - 1) * config.meta_batch / accelerator.num_processes
+            batch = collator([episodes[number * together + more] for more in range(together)])
+            learner(batch.to(accelerator.device)).loss.backward()
+    seconds = (time.perf_counter() - start) / (tried - 1) / together * config.meta_batch / ranks
     learner.zero_grad()
     trainable = sum(weight.numel() for weight in learner.parameters() if weight.requires_grad)
     everything = sum(weight.numel() for weight in learner.parameters())
@@ -44,11 +47,21 @@ def describe_run(
         "episodes": f"{episodes.spec}, from {', '.join(sources)}",
         "left out": ", ".join(f"{count} {why}" for why, count in episodes.excluded.items()) or "nothing",
         "validation": f"{validation.spec}, from {', '.join(checks)}",
-        "steps": f"at most {config.steps}, of {config.meta_batch} episodes on {accelerator.num_processes} processes",
+        "steps": f"at most {config.steps}, of {config.meta_batch} episodes on {ranks} processes",
         "time": f"about {config.steps * seconds / 60:.1f} min without validation ({seconds:.2f} s a step)",
-        "memory": f"about {psutil.Process().memory_info().rss / 2**30:.1f} GiB a process",
+        "memory": f"at its peak {peak_memory() / 2**30:.1f} GiB a process",
     }
     return "".join(f"{name + ':':<12}{text}\n" for name, text in lines.items())
+
+
+def peak_memory() -> int:
+    """Return the most bytes of main memory that this process has held so far."""
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return psutil.Process().memory_info().peak_wset  # pyright: ignore[reportAttributeAccessIssue]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def write_history(folder: Path, history: TrainHistory) -> None:
