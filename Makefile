@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo test test-slow lint format clean
+.PHONY: setup demo test test-slow bench lint format clean
 .DEFAULT_GOAL := test
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -24,6 +24,14 @@ test: setup  ## everything that must hold, in minutes
 test-slow: setup  ## the long checks
 	$(BIN)/python -m pytest -m slow
 
+.venv-bench/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench,minilm,plots]"
+	touch $@
+
+bench: .venv-bench/.installed  ## fewtext beside its peers; FEWTEXT_DATA_ROOT names the folder of banking77
+	.venv-bench/bin/python recipes/benchmarks/speed.py
+
 lint: setup  ## what the pre-commit hooks run; pyright fetches a part of itself from the npm registry
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -34,4 +42,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv demo runs dist build
+	rm -rf .venv .venv-bench demo runs dist build

@@ -1,0 +1,76 @@
+"""Fitting a classifier to a few texts of each class, against SetFit on the same texts and the same encoder.
+
+    python recipes/benchmarks/speed.py --rows fit_plain
+
+SetFit trains for minutes, so it is run once by default (`--slow-repeats`). Loading the encoder counts on neither
+side.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness import Benchmark, Facts, Side, serve
+
+SETFIT = {"num_iterations": 5, "batch_size": 16, "num_epochs": 1, "report_to": "none", "save_strategy": "no"}
+
+
+def prepare(folder: Path, material: Any) -> None:
+    """Write the supports and the test texts."""
+    material.write(folder)
+
+
+def ours(folder: Path) -> Side:
+    """FewShotClassifier as it is by default."""
+    from fewtext import FewShotClassifier
+
+    inputs = json.loads((folder / "inputs.json").read_text("utf-8"))
+    classifier = FewShotClassifier(inputs["base"])
+    supports = inputs["supports"]
+    classifier.fit(supports["texts"][-20:], supports["labels"][-20:])
+
+    def trial() -> None:
+        classifier.fit(supports["texts"], supports["labels"])
+
+    return Side(trial, lambda: _accuracy(classifier.predict, inputs))
+
+
+def setfit(folder: Path) -> Side:
+    """SetFit with its default head."""
+    from datasets import Dataset
+    from setfit import SetFitModel, Trainer, TrainingArguments  # pyright: ignore[reportMissingImports]
+
+    inputs = json.loads((folder / "inputs.json").read_text("utf-8"))
+    supports = inputs["supports"]
+    classes = sorted(set(supports["labels"]))
+    rows = {"text": supports["texts"], "label": [classes.index(label) for label in supports["labels"]]}
+    fitted: list[Any] = []
+
+    def trial() -> Facts:
+        import time
+
+        model = SetFitModel.from_pretrained(inputs["base"])
+        arguments = TrainingArguments(output_dir=str(folder / "setfit"), **SETFIT)
+        trainer = Trainer(model=model, args=arguments, train_dataset=Dataset.from_dict(rows))
+        start = time.process_time()
+        trainer.train()
+        fitted[:] = [model]
+        return {"cpu_s": time.process_time() - start}
+
+    return Side(trial, lambda: _accuracy(lambda texts: [classes[n] for n in fitted[0].predict(texts)], inputs))
+
+
+def _accuracy(predict: Callable[[Sequence[str]], Any], inputs: Facts) -> Facts:
+    guesses, truth = list(predict(inputs["test"]["texts"])), inputs["test"]["labels"]
+    return {"accuracy": sum(guess == label for guess, label in zip(guesses, truth, strict=True)) / len(truth)}
+
+
+BENCHMARKS = (
+    Benchmark("fit_plain", ours, setfit, "SetFit", unit="s", target=100.0, prepare=prepare, slow_peer=True),
+)
+
+if __name__ == "__main__":
+    serve(globals())

@@ -1,0 +1,94 @@
+"""Keep measured rows in `speed.json`, and the table in README.md up to date with it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from fewtext.results import write_results
+
+ROWS = (
+    "encode_fp32",
+    "encode_bf16",
+    "encode_of_peak",
+    "first_answer",
+    "single_text_p95",
+    "inner_loop",
+    "inner_loop_upper_half",
+    "prototypical_step",
+    "fit_plain",
+    "fit_refined",
+    "predict_77",
+    "predict_10000",
+)
+NOT_BUILT = {"name": "fit_refined", "peer": "SetFit", "target": 8.0, "note": "not built yet"}
+BEGIN, END = "<!-- begin: made by speed.py -->", "<!-- end -->"
+PEERS = ("sentence-transformers", "setfit")
+EXTRAS = {  # what else a row says, and how
+    "cosine_min": "smallest cosine {:.6f}",
+    "accuracy": "accuracy {:.1%}",
+    "peer_accuracy": "peer's {:.1%}",
+    "gradient_difference": "gradients differ by {:.1e}",
+    "p50_ms": "p50 {:.1f} ms",
+    "peer_p50_ms": "peer's {:.1f} ms",
+    "peak_mb": "memory {:,.0f} MB",
+    "peer_peak_mb": "peer's {:,.0f} MB",
+}
+
+
+def keep(file: Path, measured: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Put rows into the file, in place of older ones of the same name; returns all rows.
+
+    Rows of another machine or of other versions are dropped: one table holds what can be compared.
+    """
+    with tempfile.TemporaryDirectory() as place:  # for what every result file says about machine and versions
+        header = json.loads(write_results(Path(place) / "results.json", [], "make bench").read_text("utf-8"))
+    header["versions"] |= {name: _version(name) for name in PEERS}
+    old = json.loads(file.read_text("utf-8")) if file.is_file() else header
+    if any(old[key] != header[key] for key in ("machine", "versions")):
+        print("another machine or other versions: the rows before are dropped", file=sys.stderr)
+        old = header
+    rows = {row["name"]: row for row in [NOT_BUILT, *old["rows"], *measured]}
+    kept = [rows[name] for name in ROWS if name in rows]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(header | {"rows": kept}, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    return kept
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return rows as a Markdown table; in every ratio, larger is better."""
+    lines = ["| row | fewtext | peer | ratio (range) | target | |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        extras = "; ".join(text.format(row[key]) for key, text in EXTRAS.items() if key in row)
+        if "ratio" in row:
+            low, high = row["ratio_range"]
+            cells = [
+                f"{row['value']:.4g} {row['unit']}",
+                f"{row['peer_value']:.4g}, {row['peer']}",
+                f"{row['ratio']:.2f} ({low:.2f}–{high:.2f})",
+                f"{row['target']:.2f}",
+                extras,
+            ]
+        else:
+            cells = ["", row["peer"], "", f"{row['target']:.2f}", row["note"]]
+        lines.append("| " + " | ".join([row["name"], *cells]) + " |")
+    return "\n".join(lines)
+
+
+def put_table(readme: Path, text: str) -> None:
+    """Replace what stands between the two marks of the README."""
+    before, _, rest = readme.read_text("utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", "utf-8")
