@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
 import json
 import logging
+import os
 import platform
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import datasets
 import tyro
@@ -21,41 +20,17 @@ from sklearn.exceptions import NotFittedError
 from transformers.utils.logging import disable_progress_bar
 
 from fewtext.artifact import describe
-from fewtext.classifier import FewShotClassifier
 from fewtext.data.card import DataCard
-from fewtext.data.load import load_unlabelled
-from fewtext.errors import DataError, FewtextError
+from fewtext.errors import FewtextError
 from fewtext.jobs.fit import Fit, fit
 from fewtext.jobs.launch import started_processes
+from fewtext.jobs.predict import Predict, predict
 from fewtext.jobs.test import Test, test
 from fewtext.jobs.train import Train, train
 from fewtext.learners import LEARNERS, learner_class
 from fewtext.results import PACKAGES, table
 
 FLAT = (tyro.conf.OmitArgPrefixes,)
-
-
-@dataclass(frozen=True)
-class Predict:
-    """Classify texts with a saved classifier.
-
-    Attributes:
-        classifier: folder or hub id of a classifier.
-        texts: the texts; without any they are read from `file`, or line by line from standard input.
-        file: a csv, tsv, json, jsonl, parquet or plain text file (one text a line).
-        text_column: column of the texts in a table.
-        format: how to write the answers.
-        top: how many labels per text.
-        out: file to write to; standard output by default.
-    """
-
-    classifier: Annotated[str, tyro.conf.Positional]
-    texts: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    file: Path | None = None
-    text_column: str | None = None
-    format: Literal["table", "jsonl", "csv"] = "table"
-    top: int = 1
-    out: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -116,52 +91,15 @@ def _fit(arguments: Sequence[str]) -> None:
 
 def _predict(arguments: Sequence[str]) -> None:
     options = _parse(Predict, "predict", arguments)
-    texts = list(options.texts) or list(_texts_of(options))
-    classifier = FewShotClassifier.from_pretrained(options.classifier)
-    probabilities = classifier.predict_proba(texts)
-    order = (-probabilities).argsort(axis=1)[:, : options.top]
-    labels = classifier.classes_.tolist()
-    answers = [
-        [{"label": labels[c], "probability": round(float(p[c]), 4)} for c in best]
-        for p, best in zip(probabilities, order, strict=True)
-    ]
-    file = options.out.open("w", encoding="utf-8", newline="") if options.out else sys.stdout
+    if started_processes():
+        return
     try:
-        _write_answers(file, texts, answers, options.format)
-    finally:
-        if options.out:
-            file.close()
-
-
-def _texts_of(options: Predict) -> Iterable[str]:
-    """Read the texts to classify; the labels of a labelled file are not needed."""
-    file = options.file
-    if file is None:
-        return [line.rstrip("\n") for line in sys.stdin if line.strip()]
-    if file.suffix in (".txt", ""):
-        try:
-            return [line for line in file.read_text("utf-8").splitlines() if line.strip()]
-        except OSError as error:
-            raise DataError(f"{file}: cannot be read ({error.strerror}).") from error
-    return load_unlabelled(file, text_column=options.text_column)
-
-
-def _write_answers(file: Any, texts: Sequence[str], answers: Sequence[Sequence[dict]], form: str) -> None:
-    if form == "jsonl":
-        for text, best in zip(texts, answers, strict=True):
-            extra = {"top": best} if len(best) > 1 else {}
-            file.write(json.dumps({"text": text, **best[0], **extra}, ensure_ascii=False) + "\n")
-    elif form == "csv":
-        writer = csv.writer(file)
-        writer.writerow(["text", "label", "probability"])
-        for text, best in zip(texts, answers, strict=True):
-            writer.writerows([text, answer["label"], answer["probability"]] for answer in best)
-    else:
-        width = max((len(str(answer["label"])) for best in answers for answer in best), default=0)
-        for text, best in zip(texts, answers, strict=True):
-            for place, answer in enumerate(best):
-                shown = text if place == 0 else ""
-                file.write(f"{answer['label']!s:<{width}}  {answer['probability']:.3f}  {shown}\n")
+        message = predict(options)
+    except BrokenPipeError:  # whoever reads the answers has seen enough; Python must not try to write the rest
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    if message is not None:
+        _print(message)
 
 
 def _info(arguments: Sequence[str]) -> None:

@@ -27,3 +27,7 @@ class TrainingError(FewtextError, RuntimeError):
 
 class ArtifactError(FewtextError, RuntimeError):
     """A saved learner or classifier is incomplete, damaged, or from another version."""
+
+
+class PredictionError(FewtextError, RuntimeError):
+    """Classifying a file cannot start or go on."""

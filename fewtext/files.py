@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,19 @@ def sha256(path: Path) -> str:
     """Return the sha256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def whole_or_absent(path: Path) -> Iterator[Path]:
+    """Give a place beside `path` to write to; at the end it is synced and renamed, after an error removed."""
+    staging = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        yield staging
+        with staging.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(staging, path)
+    finally:
+        staging.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -43,7 +43,7 @@ MAY_IMPORT = {
         "testing",
         "training",
     },
-    "cli": {"artifact", "classifier", "data", "errors", "jobs", "learners", "results"},
+    "cli": {"artifact", "data", "errors", "jobs", "learners", "results"},
     "__main__": {"cli"},
     "__init__": {"TYPE_CHECKING only"},
 }

@@ -10,7 +10,7 @@ import pytest
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 SCRIPTS = sorted(path for path in RECIPES.glob("*.py") if path.name != "__init__.py")
-RUN = {"adapt.py", "demo.py", "meta_test.py", "meta_train.py"}
+RUN = {"adapt.py", "demo.py", "meta_test.py", "meta_train.py", "predict.py"}
 
 
 def program(name, *arguments):
@@ -49,7 +49,7 @@ def test_no_recipe_hides_a_package():
     assert not {path.stem for path in SCRIPTS} & {"evaluate", "datasets", "accelerate", "peft", "torch", "tokenizers"}
 
 
-def test_meta_train_then_meta_test_then_adapt(tiny_folder, tmp_path, capsys):
+def test_meta_train_then_meta_test_then_adapt_then_predict(tiny_folder, tmp_path, capsys):
     out = tmp_path / "base"
     steps = ["--steps", 2, "--meta-batch", 1, "--ways", 4, "--queries", 2, "--validation-episodes", 4]
     assert program("meta_train.py", "prototypical", "--base", tiny_folder, "--out", out, *steps) == 0
@@ -57,6 +57,10 @@ def test_meta_train_then_meta_test_then_adapt(tiny_folder, tmp_path, capsys):
     assert "frozen prototypes" in capsys.readouterr().out
     assert program("adapt.py", "everyday", "--shots", 2, "--base", out, "--out", tmp_path / "mine") == 0
     assert json.loads((tmp_path / "mine" / "fewtext.json").read_text("utf-8"))["kind"] == "classifier"
+    (tmp_path / "new.txt").write_text("where is my card\n", "utf-8")
+    answers = tmp_path / "answers.csv"
+    assert program("predict.py", tmp_path / "mine", "--file", tmp_path / "new.txt", "--out", answers) == 0
+    assert answers.read_text("utf-8").splitlines()[1].startswith("where is my card,")
 
 
 def test_the_demo_goes_the_whole_road(tmp_path, monkeypatch, capsys):

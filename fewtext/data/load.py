@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import datasets
 import pandas
@@ -70,7 +70,7 @@ def load_texts(
     if isinstance(source, datasets.Dataset | datasets.DatasetDict):
         rows, name = source, "dataset"
     else:
-        rows, name = _read(str(source), config, revision), Path(str(source)).name
+        rows, name = read_rows(str(source), config, revision), Path(str(source)).name
     if isinstance(rows, datasets.Dataset):
         rows = datasets.DatasetDict({"all": rows})
     parts = [(ROW_SPLITS.get(str(key), str(key)), part) for key, part in rows.items()]
@@ -93,16 +93,6 @@ def load_texts(
     )
 
 
-def load_unlabelled(source: str | Path, *, text_column: str | None = None) -> list[str]:
-    """Load the texts of a file, folder or hub data set whose labels, if any, do not matter.
-
-    Raises:
-        DataError: not to be read, or no such column.
-    """
-    parts = _read(str(source))
-    return [text for rows in parts.values() for text in rows[_column(rows, "text", text_column, str(source))][:]]
-
-
 def card_texts(card: DataCard, data_root: str | Path | None = None) -> LabeledTexts:
     """Load the texts a card describes: from the data root, from the card's own folder, or from the hub.
 
@@ -117,12 +107,12 @@ def card_texts(card: DataCard, data_root: str | Path | None = None) -> LabeledTe
                 f"<data root>/{card.name}/data.parquet and give --data-root or FEWTEXT_DATA_ROOT."
             )
         named = {hub: official for official, hub in card.hub["splits"].items() if hub}
-        rows = _read(card.hub["id"], card.hub["config"], card.hub["revision"])
+        rows = read_rows(card.hub["id"], card.hub["config"], card.hub["revision"])
         rows = datasets.DatasetDict({named[key]: part for key, part in rows.items() if key in named})
         columns = {"text_column": card.hub["text_column"], "label_column": card.hub["label_column"]}
         loaded = load_texts(rows, out_of_scope_label=card.out_of_scope_label, **columns)
         return replace(loaded, name=card.name)
-    rows = _read(str(file))["train"]
+    rows = read_rows(str(file))["train"]
     partition = None
     if card.row_split == "official":
         partition = list(rows["split"][:])
@@ -137,7 +127,12 @@ def card_texts(card: DataCard, data_root: str | Path | None = None) -> LabeledTe
     )
 
 
-def _read(source: str, config: str | None = None, revision: str | None = None) -> datasets.DatasetDict:
+def read_rows(source: str, config: str | None = None, revision: str | None = None) -> datasets.DatasetDict:
+    """Read the rows of a file, a folder or a hub data set, by row split.
+
+    Raises:
+        DataError: nothing of that name, or not to be read.
+    """
     path = Path(source)
     try:
         if path.is_file():
@@ -209,19 +204,25 @@ def _read_file(path: Path) -> datasets.Dataset:
 
 
 def _columns(rows: datasets.Dataset, text: str | None, label: str | None, name: str) -> tuple[list, list]:
-    text, label = _column(rows, "text", text, name), _column(rows, "label", label, name)
+    names = rows.column_names
+    text, label = choose_column(names, "text", text, name), choose_column(names, "label", label, name)
     texts, labels, feature = rows[text][:], rows[label][:], rows.features[label]
     if isinstance(feature, datasets.ClassLabel):
         labels = [None if value is None or value < 0 else feature.int2str(value) for value in labels]
     return list(texts), list(labels)
 
 
-def _column(rows: datasets.Dataset, role: str, wanted: str | None, name: str) -> str:
+def choose_column(names: Sequence[str], role: Literal["text", "label"], wanted: str | None, where: str) -> str:
+    """Return the column that is wanted, or else the first of the usual ones that is there.
+
+    Raises:
+        DataError: there is none.
+    """
     usual = TEXT_COLUMNS if role == "text" else LABEL_COLUMNS
-    found = wanted if wanted is not None else next((column for column in usual if column in rows.column_names), None)
-    if found is None or found not in rows.column_names:
+    found = wanted if wanted is not None else next((column for column in usual if column in names), None)
+    if found is None or found not in names:
         raise DataError(
-            f"{name}: no {role} column{f' {wanted!r}' if wanted else ''}; the columns are {rows.column_names}. "
+            f"{where}: no {role} column{f' {wanted!r}' if wanted else ''}; the columns are {list(names)}. "
             f"Name it with {role}_column."
         )
     return found

@@ -1,0 +1,107 @@
+"""What a classifier says about texts, in the forms a user asks for."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TextIO, TypeAlias
+
+from fewtext.classifier import FewShotClassifier
+from fewtext.errors import PredictionError
+from fewtext.files import whole_or_absent
+
+Form: TypeAlias = Literal["table", "jsonl", "csv", "parquet"]
+
+FORMS: dict[str, Form] = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet", ".txt": "table"}
+
+
+def form_of(out: Path | None, form: Form | None) -> Form:
+    """Return the form that was asked for, or that of the file's name; a table where there is neither.
+
+    Raises:
+        PredictionError: a file's name that does not say its form, or Parquet without a file.
+    """
+    if out is None and form == "parquet":
+        raise PredictionError("parquet is not written to standard output. Give --out.")
+    if form is None and out is not None and out.suffix not in FORMS:
+        raise PredictionError(f"{out}: the name must end in {', '.join(FORMS)}, or give --format.")
+    return form or ("table" if out is None else FORMS[out.suffix])
+
+
+class Answers:
+    """Writes answers, the `top` most probable labels of each text.
+
+    Args:
+        classifier: who answers.
+        form: how they are written.
+        top: labels per text.
+    """
+
+    def __init__(self, classifier: FewShotClassifier, form: Form, top: int) -> None:
+        self.classifier, self.top = classifier, top
+        self.form: Form = form
+        self.width = max(len(str(label)) for label in classifier.classes_.tolist())
+
+    def write(self, file: TextIO, texts: Sequence[str], *, first: bool) -> None:
+        """Classify texts and write the answers; the `first` ones have the heading over them."""
+        if self.form == "csv":
+            writer = csv.writer(file)
+            if first:
+                writer.writerow(["text", "label", "probability"])
+            for row in self._rows(texts):
+                writer.writerows([row["text"], *best.values()] for best in row["top"])
+        elif self.form == "jsonl":
+            for row in self._rows(texts):
+                file.write(json.dumps(self._flat(row), ensure_ascii=False) + "\n")
+        else:
+            for row in self._rows(texts):
+                for text, best in zip([row["text"], *[""] * self.top], row["top"], strict=False):
+                    file.write(f"{best['label']!s:<{self.width}}  {best['probability']:.3f}  {text}\n")
+
+    def save(self, path: Path, texts: Sequence[str], *, first: bool) -> None:
+        """Classify texts and write the answers to a file, which is there completely or not at all."""
+        with whole_or_absent(path) as staging:
+            if self.form == "parquet":
+                import pyarrow
+                from pyarrow import parquet
+
+                rows = [self._flat(row) for row in self._rows(texts)]
+                parquet.write_table(pyarrow.Table.from_pylist(rows), staging)
+            else:
+                with staging.open("w", encoding="utf-8", newline="") as file:
+                    self.write(file, texts, first=first)
+
+    def _rows(self, texts: Sequence[str]) -> list[dict[str, Any]]:
+        labels, probabilities = self.classifier.predict_top(texts, self.top)
+        rows = zip(texts, labels.tolist(), probabilities.tolist(), strict=True)
+        return [
+            {
+                "text": text,
+                "top": [
+                    {"label": label, "probability": round(p, 4)} for label, p in zip(names, chances, strict=True)
+                ],
+            }
+            for text, names, chances in rows
+        ]
+
+    def _flat(self, row: dict[str, Any]) -> dict[str, Any]:
+        return {"text": row["text"], **row["top"][0]} | ({"top": row["top"]} if self.top > 1 else {})
+
+
+def join(parts: Sequence[Path], out: Path, form: Form) -> None:
+    """Put files of answers one after the other into one, which is there completely or not at all."""
+    with whole_or_absent(out) as staging:
+        if form == "parquet":
+            from pyarrow import parquet
+
+            with parquet.ParquetWriter(staging, parquet.read_schema(parts[0])) as writer:
+                for part in parts:
+                    writer.write_table(parquet.read_table(part))
+        else:
+            with staging.open("wb") as whole:
+                for part in parts:
+                    with part.open("rb") as file:
+                        shutil.copyfileobj(file, whole)

@@ -1,0 +1,215 @@
+"""Files are classified shard by shard: the same answers after a kill, on any number of processes, in any form."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet
+import pytest
+
+from fewtext import FewShotClassifier
+from fewtext.cli import main
+from fewtext.jobs.answers import Answers
+
+TEXTS = ["where is my card", "my card has not arrived yet", "flight is late", "cancel the flight", "pay the bill"]
+LABELS = ["card", "card", "flight", "flight", "bill"]
+
+
+@pytest.fixture
+def folder(tiny_folder, tmp_path):
+    return FewShotClassifier(str(tiny_folder)).fit(TEXTS, LABELS).save_pretrained(tmp_path / "mine")
+
+
+@pytest.fixture
+def questions(tmp_path, toy):
+    path = tmp_path / "questions.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in toy.texts[:50]), "utf-8")
+    return path
+
+
+@pytest.fixture
+def job(folder, questions):
+    return ["predict", str(folder), "--file", str(questions), "--shard", "8"]
+
+
+def expected(folder, texts):
+    """The answers of the classifier itself, unsharded."""
+    labels, probabilities = FewShotClassifier.from_pretrained(folder).predict_top(texts)
+    return labels[:, 0].tolist(), probabilities[:, 0]
+
+
+def test_each_row_is_answered_once_and_in_order(job, folder, toy, tmp_path, capsys):
+    out = tmp_path / "new" / "answers.jsonl"
+    assert main([*job, "--out", str(out)]) == 0
+    assert "answers.jsonl: 50 texts, " in capsys.readouterr().out
+    rows = [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+    assert [row["text"] for row in rows] == list(toy.texts[:50])
+    labels, probabilities = expected(folder, toy.texts[:50])
+    assert [row["label"] for row in rows] == labels
+    assert [row["probability"] for row in rows] == pytest.approx(probabilities, abs=1e-4)
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+@pytest.mark.parametrize("top", [1, 2])
+def test_every_form_holds_the_same_answers(job, tmp_path, capsys, top):
+    flags = ["--top", str(top)]
+    for name in ("a.jsonl", "a.csv", "a.parquet", "a.txt"):
+        assert main([*job, *flags, "--out", str(tmp_path / name)]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text("utf-8").splitlines()]
+    assert pyarrow.parquet.read_table(tmp_path / "a.parquet").to_pylist() == rows
+    flat = [(row["text"], best) for row in rows for best in row.get("top", [row])]
+    with (tmp_path / "a.csv").open(newline="") as file:
+        table = [(row["text"], row["label"], float(row["probability"])) for row in csv.DictReader(file)]
+    assert table == [(text, best["label"], best["probability"]) for text, best in flat]
+    lines = [line.split(maxsplit=2)[:2] for line in (tmp_path / "a.txt").read_text("utf-8").splitlines()]
+    assert lines == [[best["label"], f"{best['probability']:.3f}"] for _, best in flat]
+    capsys.readouterr()
+    for form, name in (("csv", "a.csv"), ("jsonl", "a.jsonl"), ("table", "a.txt")):  # standard output, as it goes
+        assert main([*job, *flags, "--format", form]) == 0
+        assert capsys.readouterr().out.splitlines() == (tmp_path / name).read_text("utf-8").splitlines()
+
+
+@pytest.mark.parametrize("moment", ["in a shard", "after a shard", "before joining", "after joining"])
+def test_a_run_that_is_stopped_goes_on_where_it_was(job, tmp_path, capsys, monkeypatch, moment):
+    whole, out = tmp_path / "whole.csv", tmp_path / "answers.csv"
+    assert main([*job, "--out", str(whole)]) == 0
+    capsys.readouterr()
+    saved, save, write, replace = [], Answers.save, Answers.write, os.replace
+
+    def counting(self, path, texts, *, first):
+        if len(saved) == 3 and moment == "after a shard":
+            raise KeyboardInterrupt
+        save(self, path, texts, first=first)
+        saved.append(path.name)
+
+    def breaking(self, file, texts, *, first):
+        write(self, file, texts[:4] if len(saved) == 3 else texts, first=first)
+        if len(saved) == 3:
+            raise KeyboardInterrupt
+
+    def renaming(source, target):
+        if target == out and moment == "after joining":
+            replace(source, target)
+        if target == out:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Answers, "save", counting)
+        if moment == "in a shard":
+            patched.setattr(Answers, "write", breaking)
+        if "joining" in moment:
+            patched.setattr("fewtext.files.os.replace", renaming)
+        with pytest.raises(KeyboardInterrupt):
+            main([*job, "--out", str(out)])
+    assert out.exists() == (moment == "after joining")
+    monkeypatch.setattr(Answers, "save", counting if "joining" in moment else save)
+    before = len(saved)
+    assert main([*job, "--out", str(out)]) == 0
+    assert out.read_bytes() == whole.read_bytes()
+    assert not (tmp_path / "answers.csv.parts").exists()
+    assert f"({50 if 'joining' in moment else 24} of them in an earlier run)" in capsys.readouterr().out
+    assert len(saved) == before
+
+
+def test_answers_of_different_runs_are_not_mixed(job, folder, questions, tmp_path, tiny_folder, monkeypatch, capsys):
+    out = str(tmp_path / "answers.csv")
+
+    def full(self, path, texts, *, first):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Answers, "save", full)
+        assert main([*job, "--out", out]) == 1
+    assert "cannot be written (No space left on device). Free some space" in capsys.readouterr().err
+    other = [*job[:-1], "7"]
+    for changed, key in ((other, "shard"), ([*job, "--top", "2"], "top"), ([*job, "--format", "jsonl"], "format")):
+        assert main([*changed, "--out", out]) == 1
+        assert f"answers of another run are there: {key} was" in capsys.readouterr().err
+    before = questions.read_text("utf-8")
+    questions.write_text(before + '{"text": "one more"}\n', "utf-8")
+    assert main([*job, "--out", out]) == 1
+    assert "answers of another run are there: texts was {'count': 50" in capsys.readouterr().err
+    questions.write_text(before, "utf-8")
+    FewShotClassifier(str(tiny_folder), C=1).fit(TEXTS, LABELS).save_pretrained(folder)
+    assert main([*job, "--out", out]) == 1
+    assert "answers of another run are there: classifier was" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--file missing.csv --out a.csv", "missing.csv: no such file"),
+        ("--file {questions} --out a.csv --text-column body", "no text column 'body'; the columns are ['text']"),
+        ("--file {empty} --out a.csv", "no texts"),
+        ("--file {empty}", "no texts"),
+        ("--file {hole} --out a.csv", "hole.csv, row 1: the text is empty"),
+        ("--file {questions} --out a.csv --shard 0", "shard=0"),
+        ("--file {questions} --out a.csv --top 0", "k=0"),
+        ("--file {questions} --out a.tsv", "a.tsv: the name must end in .jsonl"),
+        ("--file {questions} --out {folder} --format csv", "a folder is there"),
+        ("--file {questions} --format parquet", "parquet is not written to standard output"),
+        ("--file {questions} --out a.csv", None),
+    ],
+)
+def test_what_goes_wrong_is_said_in_one_line(flags, message, folder, questions, tmp_path, monkeypatch, capsys):
+    place = tmp_path / "here"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "hole.csv").write_text("text,label\nwhere,1\n,2\n")
+    files = {"questions": questions, "folder": folder, "empty": tmp_path / "empty.txt", "hole": tmp_path / "hole.csv"}
+    code = main(["predict", str(folder), *flags.format(**files).split()])
+    if message is None:
+        assert code == 0
+        return
+    assert code == 1
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not any(path.suffix != ".parts" for path in place.iterdir())
+
+
+def test_an_encoder_is_no_classifier(tiny_folder, questions, capsys):
+    assert main(["predict", str(tiny_folder), "--file", str(questions)]) == 1
+    assert "not a fewtext artifact" in capsys.readouterr().err
+
+
+def test_one_process_writes_at_a_time(job, tmp_path, capsys):
+    from fewtext.checkpoint import only_writer
+
+    with only_writer(tmp_path / "answers.csv.parts"):
+        assert main([*job, "--out", str(tmp_path / "answers.csv")]) == 1
+    assert "another process is writing there" in capsys.readouterr().err
+
+
+def started(*command):
+    environment = {key: value for key, value in os.environ.items() if key not in ("WORLD_SIZE", "MASTER_ADDR")}
+    environment |= {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+
+
+def test_what_one_process_began_when_it_was_killed_two_finish(job, tmp_path):
+    questions, whole, out = tmp_path / "many.txt", tmp_path / "whole.jsonl", tmp_path / "answers.jsonl"
+    questions.write_text("".join(f"where is my card {'no ' * (n % 9)}{n}\n" for n in range(2000)), "utf-8")
+    job[3] = str(questions)
+    assert main([*job, "--out", str(whole)]) == 0
+    parts = tmp_path / "answers.jsonl.parts"
+    first = started("-m", "fewtext", *job, "--out", str(out))
+    while len(list(parts.glob("0*"))) < 5 and first.poll() is None:
+        time.sleep(0.01)
+    first.kill()
+    first.communicate()
+    assert 5 <= len(list(parts.glob("0*"))) < 250
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "recipes/predict.py"]
+    second = started(*launch, *job[1:], "--out", str(out))
+    said, errors = second.communicate(timeout=300)
+    assert second.returncode == 0, errors[-2000:]
+    assert said.count("saved") == 1
+    assert "2,000 texts (" in said
+    assert "on 2 processes" in said
+    assert out.read_bytes() == whole.read_bytes()
+    assert not parts.exists()
