@@ -83,22 +83,15 @@ def test_an_episode_has_as_many_different_classes_as_the_spec_says(drawn):
     assert len(set(episode.classes.tolist())) == len(episode.classes)
 
 
+@pytest.mark.parametrize(("kind", "other"), [("shots", "queries"), ("queries", "shots")])
 @laws
 @given(episodes())
-def test_every_class_has_as_many_support_texts_as_the_spec_says(drawn):
+def test_every_class_has_as_many_texts_of_each_kind_as_the_spec_says(kind, other, drawn):
     sampler, episode = drawn
-    asked = per_class(episode.query_labels, episode)
-    rest = [size - queries for size, queries in zip(different_texts(sampler, episode), asked, strict=True)]
-    assert fits(sampler.spec.shots, per_class(episode.support_labels, episode), rest)
-
-
-@laws
-@given(episodes())
-def test_every_class_has_as_many_query_texts_as_the_spec_says(drawn):
-    sampler, episode = drawn
-    learnt = per_class(episode.support_labels, episode)
-    rest = [size - shots for size, shots in zip(different_texts(sampler, episode), learnt, strict=True)]
-    assert fits(sampler.spec.queries, per_class(episode.query_labels, episode), rest)
+    labels = {"shots": episode.support_labels, "queries": episode.query_labels}
+    taken = per_class(labels[other], episode)
+    rest = [size - number for size, number in zip(different_texts(sampler, episode), taken, strict=True)]
+    assert fits(getattr(sampler.spec, kind), per_class(labels[kind], episode), rest)
 
 
 @laws
