@@ -7,7 +7,7 @@ import datasets
 import pytest
 
 from fewtext.data.card import DataCard
-from fewtext.data.load import load_texts, load_unlabelled
+from fewtext.data.load import load_texts
 from fewtext.data.texts import LabeledTexts
 from fewtext.errors import DataError
 
@@ -333,10 +333,3 @@ def test_a_row_split_of_a_card_can_be_asked_for(hub):
     parts = {name: datasets.Dataset.from_dict({"utt": [name], "intent": ["x"]}) for name in ("tr", "te")}
     hub.answer = lambda revision: datasets.DatasetDict(parts)
     assert load_texts(toy_card({"train": "tr", "test": "te"}), split="test").texts == ("te",)
-
-
-def test_texts_without_labels_are_loaded_from_any_column(tmp_path):
-    (tmp_path / "new.jsonl").write_text('{"body": "a"}\n{"body": "b"}\n', "utf-8")
-    assert load_unlabelled(tmp_path / "new.jsonl", text_column="body") == ["a", "b"]
-    with pytest.raises(DataError, match=r"no text column; the columns are \['body'\]"):
-        load_unlabelled(tmp_path / "new.jsonl")
