@@ -43,6 +43,8 @@ def load_texts(
 ) -> LabeledTexts:
     """Load labelled texts from nearly anything.
 
+    A card names its own columns, out-of-scope label and revision: those arguments have no effect on it.
+
     Args:
         source: a card's name, a csv/tsv/json/jsonl/parquet file or a folder of them, a hub id, a
             `datasets.Dataset` or `DatasetDict`, or a pair `(texts, labels)`.

@@ -28,9 +28,9 @@ class Fit:
         seed: of that draw.
         method: `linear`, or `prototype` for the base learner's own head.
         names: let each label, read as words, count as one more text of its class.
-        text_column: column of the texts.
-        label_column: column of the labels.
-        out_of_scope_label: label of texts that belong to no class; they are left out.
+        text_column: column of the texts; without effect on a data card, which names its own.
+        label_column: column of the labels, likewise.
+        out_of_scope_label: label of texts that belong to no class, likewise; they are left out.
         split: fit to this row split (train, say) where the data have several.
         test: a second file, or a row split of the same data, to measure accuracy on.
         data_root: folder in which data cards find their data.

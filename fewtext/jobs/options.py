@@ -19,8 +19,8 @@ class Data:
         card: data cards, files, folders or hub ids; several are mixed, an episode draws from one of them.
         split: number of the published class split; sources without one are dealt at random by this number.
         data_root: folder of `<card>/data.parquet` and `<card>/splits/<k>.json` (or FEWTEXT_DATA_ROOT).
-        text_column: column of the texts, for files and hub data sets.
-        label_column: column of the labels.
+        text_column: column of the texts in files and hub data sets; without effect on cards, which name their own.
+        label_column: column of the labels, likewise.
     """
 
     card: tuple[str, ...] = ("everyday",)
