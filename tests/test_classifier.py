@@ -5,12 +5,15 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from fewtext import Artifact, EpisodeSampler, EpisodeSpec, FewShotClassifier, Prototypical
+from fewtext.artifact import LAYOUT
 from fewtext.classifier import load_base
 from fewtext.errors import ArtifactError, DataError, EncoderError, LearnerError
+from fewtext.learners import learner_class
 
 TEXTS = [
     "where is my card",
@@ -108,6 +111,17 @@ def test_a_loaded_classifier_gives_the_probabilities_it_gave_when_saved(classifi
     loaded = FewShotClassifier.from_pretrained(classifier.save_pretrained(tmp_path / "c"))
     np.testing.assert_allclose(loaded.predict_proba(TEXTS), expected, atol=1e-6)
     assert loaded.get_params()["method"] == classifier.method
+
+
+@pytest.mark.parametrize("encoder", ["tiny", "tiny_lora"])
+def test_weights_adapted_to_the_task_are_saved_with_it(encoder, tmp_path, request):
+    learner = learner_class("fomaml")(request.getfixturevalue(encoder))
+    classifier = FewShotClassifier(learner, method="prototype").fit(TEXTS, LABELS)
+    folder = classifier.save_pretrained(tmp_path / "c")
+    adapted, own = load_file(folder / LAYOUT.head), dict(learner.encoder.backbone.named_parameters())
+    assert any(not torch.equal(adapted[name][0], own[name]) for name in learner.fast)
+    loaded = FewShotClassifier.from_pretrained(folder)
+    np.testing.assert_array_equal(loaded.predict_proba(TEXTS), classifier.predict_proba(TEXTS))
 
 
 def test_no_training_text_is_saved(classifier, tmp_path):
