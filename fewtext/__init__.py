@@ -56,7 +56,11 @@ __all__ = sorted(_HOME)
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module 'fewtext' has no attribute {name!r}")
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, __all__, n=1)
+        hint = f". Did you mean {close[0]}?" if close else ""
+        raise AttributeError(f"module 'fewtext' has no attribute {name!r}{hint}")
     value = getattr(import_module(_HOME[name]), name)
     globals()[name] = value
     return value
