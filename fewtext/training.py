@@ -94,6 +94,8 @@ def meta_train(
                 prepared.zero_grad()
                 for start in range(first, first + share, micro_batch):
                     numbers = range(start, min(start + micro_batch, first + share))
+                    if config.deterministic and learner.encoder.prefix is not None:
+                        learner.encoder.prefix.clear()  # its bits depend on which texts came together
                     batch = collator([episodes[number] for number in numbers]).to(accelerator.device)
                     with accelerator.autocast():
                         output = learner(batch)

@@ -6,7 +6,7 @@ for everybody who calls the model in the usual way, it is PyTorch's fused attent
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from fewtext.nn.layout import Runs
 
 NAME = "fewtext"
 VECTOR = 16  # PyTorch's softmax over fewer float32 values than this does not use the vector units
@@ -26,7 +28,7 @@ def attention(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float | None = None,
-    runs: Sequence[tuple[int, int]] | None = None,
+    runs: Runs | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
     """Return what tokens read from each other, `[1, total, heads, d]`.
@@ -38,19 +40,25 @@ def attention(
         value: what is read.
         attention_mask: for the usual call; there is none between runs.
         scaling: factor of the scores.
-        runs: how many texts of which length follow each other.
+        runs: which texts are one batch.
         kwargs: for the usual call.
     """
     if runs is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    sizes = [texts * length for texts, length in runs]
-    pieces = (part[0].transpose(0, 1).split(sizes) for part in (query * scaling, key, value))
-    read = []
-    for (texts, length), *parts in zip(runs, *pieces, strict=True):
+    factor = query.shape[-1] ** -0.5 if scaling is None else scaling
+    rows = [part[0].transpose(0, 1) for part in (query * factor, key, value)]
+    if runs.read is not None:
+        rows = [part.flatten(1).index_select(0, runs.read).view(-1, *part.shape[1:]) for part in rows]
+    pieces = (part.split([texts * length for texts, length in runs.sizes]) for part in rows)
+    given = []
+    for (texts, length), real, *parts in zip(runs.sizes, runs.real or repeat(None), *pieces, strict=False):
         q, k, v = (part.unflatten(0, (texts, length)).transpose(1, 2) for part in parts)
-        read.append((_softmax(q @ k.mT).to(v.dtype) @ v).transpose(1, 2).flatten(0, 1))
-    return torch.cat(read)[None], None
+        scores = q @ k.mT if real is None else (q @ k.mT).masked_fill(~real, float("-inf"))
+        given.append((_softmax(scores).to(v.dtype) @ v).transpose(1, 2).flatten(0, 1))
+    out = torch.cat(given)
+    if runs.write is not None:
+        out = out.flatten(1).index_select(0, runs.write).view(-1, *out.shape[1:])
+    return out[None], None
 
 
 def _softmax(scores: Tensor) -> Tensor:

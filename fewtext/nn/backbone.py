@@ -108,11 +108,19 @@ def attach_lora(backbone: Any, lora: Lora, seed: int) -> Any:
     depth = backbone.config.num_hidden_layers
     if not 0 <= lora.from_layer < depth:
         raise EncoderError(f"LoRA from layer {lora.from_layer}: the encoder has layers 0 to {depth - 1}.")
+    targets = set(lora.targets or linears)
+    if lora.from_layer:  # by their whole names: peft's own choice of layers finds no layers in some models
+        targets = {
+            name
+            for name, module in backbone.named_modules()
+            if isinstance(module, nn.Linear)
+            and name.rsplit(".", 1)[-1] in targets
+            and lora.from_layer <= layer_number(name)
+        }
     config = LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
-        target_modules=sorted(lora.targets or linears),
-        layers_to_transform=list(range(lora.from_layer, depth)) if lora.from_layer else None,
+        target_modules=sorted(targets),
         task_type="FEATURE_EXTRACTION",
     )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -122,6 +130,11 @@ def attach_lora(backbone: Any, lora: Lora, seed: int) -> Any:
     # Other readers put the adapter on a model that still has its pooler, which must stay without one.
     config.exclude_modules = ["pooler.dense"]
     return model
+
+
+def layer_number(name: str) -> int:
+    """Return the number of the layer that a module is in, -1 for none."""
+    return next((int(part) for part in name.split(".") if part.isdecimal()), -1)
 
 
 def is_unchanged(backbone: Any, source: Pretrained) -> bool:

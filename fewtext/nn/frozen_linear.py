@@ -30,14 +30,14 @@ class _Product(torch.autograd.Function):
     """`input @ weight.T + bias` for a constant weight; its gradient is one more such product."""
 
     @staticmethod
-    def forward(ctx: Any, input: Tensor, packed: _Packed, transposed: bool) -> Tensor:
-        ctx.packed, ctx.transposed = packed, transposed
-        weight, bias = (packed.transposed, None) if transposed else (packed.weight, packed.bias)
+    def forward(ctx: Any, input: Tensor, weight: Tensor, transposed: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.weights = weight, transposed
         return torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return _Product.apply(gradients[0], ctx.packed, not ctx.transposed), None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        weight, transposed = ctx.weights
+        return _Product.apply(gradients[0], transposed, weight, None), None, None, None
 
 
 class FrozenLinear(nn.Linear):
@@ -62,7 +62,7 @@ class FrozenLinear(nn.Linear):
         packed = self._packed.get(dtype)
         if packed is None or packed.made_from != made_from:
             packed = self._packed[dtype] = self._pack(dtype, made_from)
-        return _Product.apply(input.to(dtype), packed, False)
+        return _Product.apply(input.to(dtype), packed.weight, packed.transposed, packed.bias)
 
     def _packs(self, input: Tensor, dtype: torch.dtype) -> bool:
         trained = torch.is_grad_enabled() and any(own.requires_grad for own in self.parameters())

@@ -14,6 +14,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+TEXTS_PER_RUN = 16
+ROUND_TO = 8
+
+
+class Runs(NamedTuple):
+    """Texts of one length each, for attention to take together.
+
+    Attributes:
+        sizes: how many texts of which length follow each other.
+        read: the place of each of their tokens in the row; None where the row has this order already.
+        write: for each token of the row, which of these it is.
+        real: `[texts, 1, 1, length]` for each run, False for tokens that only fill up.
+    """
+
+    sizes: list[tuple[int, int]]
+    read: Tensor | None = None
+    write: Tensor | None = None
+    real: list[Tensor] | None = None
+
 
 class Layout(NamedTuple):
     """Rows for one forward pass; total is the number of real tokens.
@@ -23,14 +42,14 @@ class Layout(NamedTuple):
         position: `[rows, width]`, place of each token in its own text.
         text: `[rows, width]`, number of the text a token belongs to, -1 for padding.
         flat: `[total]`, where each ragged token lies in the flattened rows.
-        runs: how many texts of which length follow each other, where texts lie end to end.
+        runs: what attention takes together, where texts lie end to end.
     """
 
     ids: Tensor
     position: Tensor
     text: Tensor
     flat: Tensor
-    runs: list[tuple[int, int]] | None = None
+    runs: Runs | None = None
 
     def block_mask(self, dtype: torch.dtype) -> Tensor:
         """Return an additive mask `[rows, 1, width, width]` that lets tokens see their own text only."""
@@ -62,32 +81,48 @@ def pack(lengths: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
     return row, offset
 
 
-def end_to_end(ids: Tensor, lengths: Tensor, *, by_task: bool) -> Layout:
-    """Place all texts in one row, sorted by length.
+def end_to_end(ids: Tensor, lengths: Tensor, *, keep_order: bool) -> Layout:
+    """Place all texts in one row.
 
     Args:
         ids: `[total]` tokens, text after text, task after task.
         lengths: `[T, S]` tokens per text, 0 for an absent one.
-        by_task: keep the tokens of a task together, and sort within tasks.
+        keep_order: leave the texts in their order; otherwise they are sorted by length where that gives few runs.
     """
     sizes = lengths.reshape(-1).cpu().numpy()
-    task = np.arange(len(sizes)) // max(1, lengths.shape[1]) if by_task else np.zeros(len(sizes), dtype=np.int64)
-    order = np.lexsort((sizes, task))
-    placed = sizes[order]
-    start = np.empty(len(sizes), dtype=np.int64)
-    start[order] = np.cumsum(placed) - placed
     text, position = _texts(sizes)
-    flat = torch.from_numpy(start[text] + position)
-    change = np.flatnonzero(np.diff(placed, prepend=-1, append=-1))
-    runs = [(int(n), int(placed[at])) for at, n in zip(change, np.diff(change), strict=False) if placed[at]]
+    different = len(np.unique(sizes[sizes > 0]))
+    if not keep_order and different <= max(1, (sizes > 0).sum() // TEXTS_PER_RUN):
+        place = np.argsort(np.argsort(sizes[text], kind="stable"))  # of each token
+        runs = Runs([(int((sizes == length).sum()), int(length)) for length in np.unique(sizes[sizes > 0])])
+    else:
+        place, runs = np.arange(len(text)), _rounded_runs(sizes)
+    flat = torch.from_numpy(place)
 
     def row(values: Tensor) -> Tensor:
-        out = torch.empty(len(flat), dtype=torch.long)
-        out[flat] = values
-        return out[None].to(ids.device)
+        return torch.empty_like(values).index_copy_(0, flat, values)[None].to(ids.device)
 
-    rows = (row(values) for values in (ids.cpu(), torch.from_numpy(position), torch.from_numpy(text)))
-    return Layout(*rows, flat.to(ids.device), runs)
+    positions, texts = torch.from_numpy(position), torch.from_numpy(text)
+    return Layout(row(ids.cpu()), row(positions), row(texts), flat.to(ids.device), runs)
+
+
+def _rounded_runs(sizes: np.ndarray) -> Runs:
+    """Return runs of texts of about the same length, filled up with each text's own first token."""
+    rounded = -(-sizes // ROUND_TO) * ROUND_TO
+    start = np.cumsum(sizes) - sizes
+    runs, read, write, masks = [], [], np.empty(sizes.sum(), dtype=np.int64), []
+    used = 0
+    for length in np.unique(rounded[rounded > 0]):
+        texts = np.flatnonzero(rounded == length)
+        step = np.arange(length)
+        real = step < sizes[texts][:, None]
+        places = start[texts][:, None] + np.where(real, step, 0)
+        write[places[real]] = used + np.flatnonzero(real)
+        runs.append((len(texts), int(length)))
+        read.append(places.reshape(-1))
+        masks.append(torch.from_numpy(real)[:, None, None])
+        used += real.size
+    return Runs(runs, torch.from_numpy(np.concatenate(read)), torch.from_numpy(write), masks)
 
 
 def in_rows(ids: Tensor, lengths: Tensor, *, packed: bool, width: int = 64, pad: int = 0) -> Layout:

@@ -22,15 +22,15 @@ def merged(backbone: Any, dtype: torch.dtype) -> Any:
     model = backbone.get_base_model() if isinstance(backbone, PeftModel) else backbone
     shared: dict[int, Any] = {id(own): _frozen(own, dtype) for own in model.parameters()}
     out = copy.deepcopy(model, shared)
-    for name, layer in model.named_modules():
-        if isinstance(layer, LoraLayer):
-            base: Any = layer.get_base_layer()
-            delta: Any = [layer.get_delta_weight(adapter) for adapter in layer.active_adapters]
-            linear = nn.Linear(base.in_features, base.out_features, bias=base.bias is not None, device="meta")
-            linear.weight = _frozen(sum(delta, base.weight), dtype)
-            if base.bias is not None:
-                linear.bias = _frozen(base.bias, dtype)
-            out.set_submodule(name, FrozenLinear.sharing(linear))
+    adapted: dict[str, Any] = {name: layer for name, layer in model.named_modules() if isinstance(layer, LoraLayer)}
+    for name, layer in adapted.items():
+        base = layer.get_base_layer()
+        linear = nn.Linear(base.in_features, base.out_features, bias=base.bias is not None, device="meta")
+        deltas = [layer.get_delta_weight(adapter) for adapter in layer.active_adapters]
+        linear.weight = _frozen(base.weight + sum(deltas), dtype)
+        if base.bias is not None:
+            linear.bias = _frozen(base.bias, dtype)
+        out.set_submodule(name, FrozenLinear.sharing(linear))
     return out
 
 

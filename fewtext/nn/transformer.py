@@ -49,16 +49,17 @@ class Transformer:
             weights: some of the model's weights by name; for models that pack, those of LoRA may be `[T, …]`.
         """
         if weights is None and not torch.is_grad_enabled() and (self._adapted or self.bf16):
-            return self._run(self._without_gradients(), ids, lengths, autocast=False)
+            return self._run(self._without_gradients(), ids, lengths)[0]
         if self.prefix is None:
-            return self._run(self.backbone, ids, lengths, weights)
+            return self._run(self.backbone, ids, lengths, weights)[0]
         hidden = self.prefix.hidden(ids, lengths.reshape(-1), self._below)
-        return self._run(self.backbone, ids, lengths, weights, entering=hidden)
+        return self._run(self.backbone, ids, lengths, weights, hidden)[0]
 
     def _below(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """Return what the frozen layers of the prefix give, `[total, H]`."""
         assert self.prefix is not None
         with self.prefix.below() as caught:
-            layout, _ = self._call(self.backbone, ids, lengths[None], None)
+            _, layout = self._run(self.backbone, ids, lengths[None])
         return caught[0].flatten(0, 1)[layout.flat]
 
     def _run(
@@ -67,47 +68,36 @@ class Transformer:
         ids: Tensor,
         lengths: Tensor,
         weights: TaskState | None = None,
-        *,
-        entering: Tensor | None = None,
-        autocast: bool = True,
-    ) -> Tensor:
-        dtype = next(self.backbone.parameters()).dtype
-        layout, hidden = self._call(model, ids, lengths, weights, entering, autocast)
-        return hidden.flatten(0, 1)[layout.flat].to(dtype)
-
-    def _call(
-        self,
-        model: Any,
-        ids: Tensor,
-        lengths: Tensor,
-        weights: TaskState | None,
-        entering: Tensor | None = None,
-        autocast: bool = True,
-    ) -> tuple[Layout, Tensor]:
-        ragged = self.packs and ids.device.type == "cpu"
+        hidden: Tensor | None = None,
+    ) -> tuple[Tensor, Layout]:
+        """Return what the model gives; its layers above the prefix, where `hidden` `[total, H]` enters them."""
         several = weights is not None and len(lengths) > 1
-        if ragged:
-            layout = end_to_end(ids, lengths, by_task=several)
-            inputs: dict[str, Any] = {"runs": layout.runs}
+        inputs: dict[str, Any] = {}
+        if ragged := self._end_to_end(ids):
+            layout = end_to_end(ids, lengths, keep_order=several)
+            inputs["runs"] = layout.runs
         else:
             layout = in_rows(ids, lengths, packed=self.packs, pad=self.pad)
-            mask = layout.block_mask(next(model.parameters()).dtype) if self.packs else (layout.text >= 0).long()
-            inputs = {"attention_mask": mask}
+            dtype = next(model.parameters()).dtype
+            inputs["attention_mask"] = layout.block_mask(dtype) if self.packs else (layout.text >= 0).long()
+        inputs["input_ids"] = layout.ids
         if self.packs:
             inputs["position_ids"] = layout.position + self._first_position
         with ExitStack() as scope:
             if ragged and several:
                 scope.enter_context(rows_per_task(lengths.sum(1).tolist()))
-            if self.bf16 and autocast:
+            if self.bf16 and model is self.backbone:
                 scope.enter_context(torch.autocast(ids.device.type, dtype=torch.bfloat16))
-            if entering is not None:
+            if hidden is not None:
                 assert self.prefix is not None
-                rows = entering.new_zeros(layout.ids.numel(), entering.shape[-1])
-                rows = rows.index_copy(0, layout.flat, entering)
+                rows = hidden.new_zeros(layout.ids.numel(), hidden.shape[-1]).index_copy(0, layout.flat, hidden)
                 scope.enter_context(self.prefix.above(rows.view(*layout.ids.shape, -1)))
-            inputs["input_ids"] = layout.ids
             output = model(**inputs) if weights is None else functional_call(model, weights, (), inputs)
-        return layout, output.last_hidden_state
+        states = output.last_hidden_state.flatten(0, 1)[layout.flat]
+        return states.to(next(self.backbone.parameters()).dtype), layout
+
+    def _end_to_end(self, ids: Tensor) -> bool:
+        return self.packs and ids.device.type == "cpu"
 
     def _without_gradients(self) -> Any:
         made_from = state_of(self.backbone)

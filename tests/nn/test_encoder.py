@@ -301,7 +301,7 @@ def test_encode_keeps_the_order_of_the_texts(unchanged, monkeypatch):
 def test_encode_equals_forward(unchanged):
     with torch.no_grad():
         vectors = unchanged(ragged([unchanged.tokenize(TEXTS)]))[0]
-    np.testing.assert_allclose(unchanged.encode(TEXTS), vectors.numpy(), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(unchanged.encode(TEXTS), vectors.numpy(), rtol=0, atol=5e-6)  # two matrix libraries
 
 
 def test_encode_of_no_texts_has_no_rows(unchanged):
