@@ -26,13 +26,17 @@ class _Packed(NamedTuple):
     made_from: tuple[int, int]
 
 
+def _product(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
+
+
 class _Product(torch.autograd.Function):
     """`input @ weight.T + bias` for a constant weight; its gradient is one more such product."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor, transposed: Tensor, bias: Tensor | None) -> Tensor:
         ctx.weights = weight, transposed
-        return torch.ops.mkldnn._linear_pointwise(input, weight, bias, "none", [], "")
+        return _product(input, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
@@ -62,7 +66,9 @@ class FrozenLinear(nn.Linear):
         packed = self._packed.get(dtype)
         if packed is None or packed.made_from != made_from:
             packed = self._packed[dtype] = self._pack(dtype, made_from)
-        return _Product.apply(input.to(dtype), packed.weight, packed.transposed, packed.bias)
+        if torch.is_grad_enabled() and input.requires_grad:
+            return _Product.apply(input.to(dtype), packed.weight, packed.transposed, packed.bias)
+        return _product(input.to(dtype), packed.weight, packed.bias)
 
     def _packs(self, input: Tensor, dtype: torch.dtype) -> bool:
         trained = torch.is_grad_enabled() and any(own.requires_grad for own in self.parameters())

@@ -55,8 +55,8 @@ class Pooler(nn.Module):
         place = torch.arange(len(text), device=device) - first[text]
         # A text that is nothing but prompt keeps its last token, so that there is something to pool.
         skip = torch.minimum(sizes - 1, torch.tensor(self.skip, device=device)).clamp(min=0)
-        kept = place >= skip[text]
         count = (sizes - skip).clamp(min=1)[:, None].to(tokens.dtype)
+        kept = place >= skip[text] if self.skip else slice(None)
         tokens_kept, text_kept, place_kept = tokens[kept], text[kept], place[kept]
 
         def total(values: Tensor) -> Tensor:
