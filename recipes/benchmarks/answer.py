@@ -22,11 +22,10 @@ def prepare(folder: Path, material: Any) -> None:
     """Save a classifier, and the texts to ask it."""
     from fewtext import FewShotClassifier
 
-    supports = material.supports
-    labels = [supports.classes[label] for label in supports.labels]
-    FewShotClassifier(str(material.base)).fit(supports.texts, labels).save_pretrained(folder / "classifier")
+    texts, labels = material.supports
+    FewShotClassifier(str(material.base)).fit(texts, labels).save_pretrained(folder / "classifier")
     asked = material.test.at_most(1 if material.quick else 4, seed=0).texts
-    inputs = {"base": str(material.base), "texts": supports.texts, "labels": labels, "asked": asked}
+    inputs = {"base": str(material.base), "texts": texts, "labels": labels, "asked": asked}
     (folder / "inputs.json").write_text(json.dumps(inputs), "utf-8")
 
 

@@ -14,10 +14,11 @@ from typing import Any
 
 from harness import Facts, Side
 
-TASKS, WAYS, SHOTS, QUERIES, BATCHES = 4, 5, 5, 5, 4  # 25 queries in all per task
+TASKS, WAYS, SHOTS, QUERIES = 4, 5, 5, 5  # 25 queries in all per task
+BATCHES = 12  # so that a trial has episodes of its own, and what is remembered of texts seen before is no help
 
 
-def prepare(folder: Path, material: Any, **lora: Any) -> None:
+def prepare(folder: Path, material: Any, *, tasks: int = TASKS, **lora: Any) -> None:
     """Write meta-batches of tokenised episodes, and adapters whose second factor is not zero."""
     import numpy as np
     import torch
@@ -27,8 +28,8 @@ def prepare(folder: Path, material: Any, **lora: Any) -> None:
     encoder = Encoder.from_pretrained(material.base, lora=Lora(rank=8, alpha=16, **lora))
     sampler = EpisodeSampler(material.train, EpisodeSpec(WAYS, SHOTS, QUERIES), seed=0)
     texts, batches = material.train, []
-    for batch in range(1 if material.quick else BATCHES):
-        episodes = [sampler[number] for number in range(batch * TASKS, (batch + 1) * TASKS)]
+    for batch in range(3 if material.quick else BATCHES):
+        episodes = [sampler[number] for number in range(batch * tasks, (batch + 1) * tasks)]
         batches.append(
             [
                 {
@@ -62,12 +63,12 @@ def read(folder: Path) -> tuple[Facts, dict[str, Any]]:
     return json.loads((folder / "inputs.json").read_text("utf-8")), start
 
 
-def fewtext_encoder(inputs: Facts, start: dict[str, Any]) -> Any:
+def fewtext_encoder(inputs: Facts, start: dict[str, Any], *, bf16: bool = False) -> Any:
     """Return our encoder with the adapters of the start."""
     from fewtext import Encoder, Lora
 
     lora: Facts = {key: tuple(value) if isinstance(value, list) else value for key, value in inputs["lora"].items()}
-    encoder = Encoder.from_pretrained(inputs["base"], lora=Lora(rank=8, alpha=16, **lora))
+    encoder = Encoder.from_pretrained(inputs["base"], lora=Lora(rank=8, alpha=16, **lora), bf16=bf16)
     put(encoder.backbone, start)
     return encoder
 
@@ -132,8 +133,8 @@ def padded(model: Any, texts: Sequence[Sequence[int]]) -> Any:
 
 
 def meta_steps(batches: Sequence[Any], gradient: Callable[[Any], dict[str, Any]], file: Path) -> Side:
-    """Return a side whose trials are meta-steps; it writes the gradient of the first batch."""
-    turn: Iterator[Any] = cycle(batches)
+    """Return a side whose trials are meta-steps; the first batch warms up, and its gradient is written in the end."""
+    turn: Iterator[Any] = cycle(batches[1:])
     gradient(batches[0])
 
     def trial() -> None:

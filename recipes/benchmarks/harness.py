@@ -76,14 +76,10 @@ def per_second(trial: Facts) -> float:
     return trial["amount"] / trial["cpu_s"]
 
 
-def use_one_core() -> None:
-    """Bind this process, and all that it starts from now on, to one core."""
-    if sys.platform == "linux":
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-
-
 def serve(sides: dict[str, Any]) -> None:
-    """Be the side named on the command line: set up, then answer until the input ends."""
+    """Be the side named on the command line: take one core, set up, then answer until the input ends."""
+    if sys.platform == "linux":  # before anything is imported that would count the cores
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
     side = sides[sys.argv[1]](Path(sys.argv[2]))
 

@@ -21,14 +21,12 @@ from harness import Benchmark, Side, serve
 STEPS, STEP_SIZE, SCALE = 5, 0.02, 20.0
 
 
-def ours(folder: Path) -> Side:
-    """FirstOrderMAML with a learned start of the head."""
+def fomaml(inputs: Any, start: dict[str, Any], *, bf16: bool = False) -> Any:
+    """Return FirstOrderMAML with a learned start of the head."""
     import torch
 
     from fewtext.learners.gradient import FirstOrderMAML, GradientConfig
-    from fewtext.nn.matmul import fast_matmul
 
-    inputs, start = episodes.read(folder)
     config = GradientConfig(
         inner_steps=STEPS,
         inner_lr=STEP_SIZE,
@@ -37,9 +35,18 @@ def ours(folder: Path) -> Side:
         head_start="learned",
         scale=SCALE,
     )
-    learner = FirstOrderMAML(episodes.fewtext_encoder(inputs, start), config)
+    learner = FirstOrderMAML(episodes.fewtext_encoder(inputs, start, bf16=bf16), config)
     with torch.no_grad():
         learner.start.copy_(start["head"])
+    return learner
+
+
+def ours(folder: Path) -> Side:
+    """FirstOrderMAML as meta-training runs it."""
+    from fewtext.nn.matmul import fast_matmul
+
+    inputs, start = episodes.read(folder)
+    learner = fomaml(inputs, start)
 
     def gradient(batch: Any) -> dict[str, Any]:
         learner.zero_grad()

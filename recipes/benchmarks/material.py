@@ -31,17 +31,20 @@ class Material:
     quick: bool = False
 
     @property
-    def supports(self) -> LabeledTexts:
-        """A few texts of each class, always the same ones."""
-        return self.train.at_most(SHOTS, seed=0)
+    def supports(self) -> tuple[list[str], list[str]]:
+        """Five texts of each class, always the same ones, and their labels."""
+        return _columns(self.train.at_most(SHOTS, seed=0))
 
     def write(self, folder: Path, **more: Any) -> None:
         """Write what both sides of a benchmark read: plain texts and numbers, so that a peer needs no fewtext."""
-        inputs = {"base": str(self.base), **more}
-        for part in ("train", "test", "supports"):
-            texts: LabeledTexts = getattr(self, part)
-            inputs[part] = {"texts": texts.texts, "labels": [texts.classes[label] for label in texts.labels]}
+        parts = {"train": _columns(self.train), "test": _columns(self.test), "supports": self.supports}
+        columns = {part: {"texts": texts, "labels": labels} for part, (texts, labels) in parts.items()}
+        inputs = {"base": str(self.base), **columns, **more}
         (folder / "inputs.json").write_text(json.dumps(inputs), "utf-8")
+
+
+def _columns(rows: LabeledTexts) -> tuple[list[str], list[str]]:
+    return list(rows.texts), [rows.classes[label] for label in rows.labels]
 
 
 def load_material(card: str, data_root: Path | None, base: str = MINILM, *, quick: bool = False) -> Material:

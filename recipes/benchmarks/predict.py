@@ -21,8 +21,7 @@ def prepare(folder: Path, material: Any, *, classes: int | None = None) -> None:
 
     from fewtext import FewShotClassifier
 
-    supports = material.supports
-    texts, labels = list(supports.texts), [supports.classes[label] for label in supports.labels]
+    texts, labels = material.supports
     if classes is not None:
         number = 50 if material.quick else classes
         texts, labels = made_up_texts(material.train.texts, number), [f"class {n}" for n in range(number)]

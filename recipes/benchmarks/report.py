@@ -46,18 +46,24 @@ def keep(file: Path, measured: Sequence[dict[str, Any]]) -> list[dict[str, Any]]
 
     Rows of another machine or of other versions are dropped: one table holds what can be compared.
     """
-    with tempfile.TemporaryDirectory() as place:  # for what every result file says about machine and versions
-        header = json.loads(write_results(Path(place) / "results.json", [], "make bench").read_text("utf-8"))
-    header["versions"] |= {name: _version(name) for name in PEERS}
-    old = json.loads(file.read_text("utf-8")) if file.is_file() else header
-    if any(old[key] != header[key] for key in ("machine", "versions")):
+    now = header("make bench")
+    old = json.loads(file.read_text("utf-8")) if file.is_file() else now
+    if any(old[key] != now[key] for key in ("machine", "versions")):
         print("another machine or other versions: the rows before are dropped", file=sys.stderr)
-        old = header
+        old = now
     rows = {row["name"]: row for row in [NOT_BUILT, *old["rows"], *measured]}
     kept = [rows[name] for name in ROWS if name in rows]
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(header | {"rows": kept}, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    file.write_text(json.dumps(now | {"rows": kept}, indent=1, ensure_ascii=False) + "\n", "utf-8")
     return kept
+
+
+def header(command: str) -> dict[str, Any]:
+    """Return what every result file says about commit, machine and versions, the peers' among them."""
+    with tempfile.TemporaryDirectory() as place:
+        found = json.loads(write_results(Path(place) / "results.json", [], command).read_text("utf-8"))
+    found["versions"] |= {name: _version(name) for name in PEERS}
+    return found
 
 
 def _version(package: str) -> str | None:

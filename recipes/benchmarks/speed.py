@@ -22,7 +22,7 @@ import inner_loop
 import predict
 import prototypical_step
 import tyro
-from harness import measure, use_one_core
+from harness import measure
 from material import load_material
 from report import keep, put_table, table
 from transformers.utils.logging import disable_progress_bar
@@ -60,7 +60,6 @@ def main(
     if unknown := sorted(set(rows) - set(BENCHMARKS)):
         raise SystemExit(f"no row {unknown[0]!r}. Rows: {', '.join(BENCHMARKS)}.")
     material = load_material(card, data_root, base, quick=quick)
-    use_one_core()
     measured = []
     for name in rows:
         benchmark = BENCHMARKS[name]
