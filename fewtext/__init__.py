@@ -51,7 +51,7 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = sorted(_HOME)
+__all__ = sorted(_HOME)  # pyright: ignore[reportUnsupportedDunderAll]  (type checkers see the imports above)
 
 
 def __getattr__(name: str) -> Any:
