@@ -39,7 +39,7 @@ def test_a_saved_classifier_answers_without_what_only_fitting_and_data_need(tiny
     folder = FewShotClassifier(str(tiny_folder)).fit(TEXTS, LABELS).save_pretrained(tmp_path / "c")
     answer, modules = run(ANSWER, folder).splitlines()
     assert answer == "card"
-    assert not {"datasets", "evaluate", "matplotlib", "sklearn.linear_model", "tyro"} & set(modules.split())
+    assert not {"datasets", "evaluate", "matplotlib", "peft", "sklearn.linear_model", "tyro"} & set(modules.split())
 
 
 def test_type_checkers_see_the_names_where_they_are():

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
@@ -70,7 +69,8 @@ def load_backbone(source: Pretrained) -> tuple[Any, Any]:
     if missing := sorted(key for key in info["missing_keys"] if "pooler" not in key):
         raise EncoderError(f"base {name}: {len(missing)} weights are missing, {missing[0]} first.")
     for key, weight in backbone.named_parameters():
-        if not weight.isfinite().all() and "pooler" not in key:
+        damaged = not weight.sum().isfinite() and not weight.isfinite().all()  # a sum is a tenth of the work
+        if damaged and "pooler" not in key:
             raise EncoderError(f"base {name}: {key} holds NaN or infinite values; the file is damaged.")
     if getattr(backbone, "pooler", None) is not None:
         backbone.pooler = None  # often freshly initialised, and never used here
@@ -102,6 +102,8 @@ def attach_lora(backbone: Any, lora: Lora, seed: int) -> Any:
     Raises:
         EncoderError: a target or a first layer that the model does not have.
     """
+    from peft import LoraConfig, get_peft_model  # only here: a classifier without adapters answers sooner
+
     linears = {name.rsplit(".", 1)[-1] for name, module in backbone.named_modules() if isinstance(module, nn.Linear)}
     if unknown := sorted(set(lora.targets) - linears):
         raise EncoderError(f"LoRA target {unknown[0]!r}: the encoder's linear layers are {sorted(linears)}.")

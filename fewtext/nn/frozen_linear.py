@@ -6,7 +6,8 @@ the product with the transposed weight, and nothing else: no gradient of the wei
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +18,18 @@ from fewtext.nn.matmul import is_fast
 ROWS = 2048  # rows of input that the layout is chosen for; it holds for any number
 
 
-class _Packed(NamedTuple):
-    """A weight in oneDNN's layout, its transpose, and the state of the weight it was made from."""
+class _Packed:
+    """A weight in oneDNN's layout, and its transpose as soon as a gradient needs it."""
 
-    weight: Tensor
-    transposed: Tensor
-    bias: Tensor | None
-    made_from: tuple[int, int]
+    def __init__(self, linear: nn.Linear, dtype: torch.dtype, made_from: tuple[int, int]) -> None:
+        self._source = linear.weight.detach().to(dtype)
+        self.bias = None if linear.bias is None else linear.bias.detach().to(dtype)
+        self.made_from = made_from  # the state of the weight
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(self._source, ROWS)
+
+    @cached_property
+    def transposed(self) -> Tensor:
+        return torch.ops.mkldnn._reorder_linear_weight(self._source.T, ROWS)
 
 
 def _product(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -65,7 +71,7 @@ class FrozenLinear(nn.Linear):
         made_from = (self.weight.data_ptr(), self.weight._version)
         packed = self._packed.get(dtype)
         if packed is None or packed.made_from != made_from:
-            packed = self._packed[dtype] = self._pack(dtype, made_from)
+            packed = self._packed[dtype] = _Packed(self, dtype, made_from)
         if torch.is_grad_enabled() and input.requires_grad:
             return _Product.apply(input.to(dtype), packed.weight, packed.transposed, packed.bias)
         return _product(input.to(dtype), packed.weight, packed.bias)
@@ -74,13 +80,6 @@ class FrozenLinear(nn.Linear):
         trained = torch.is_grad_enabled() and any(own.requires_grad for own in self.parameters())
         own = isinstance(self.weight, nn.Parameter)  # and not a task's, put there by functional_call
         return is_fast() and own and not trained and input.is_cpu and dtype in (torch.float32, torch.bfloat16)
-
-    @torch.no_grad()
-    def _pack(self, dtype: torch.dtype, made_from: tuple[int, int]) -> _Packed:
-        weight = self.weight.detach().to(dtype)
-        reorder = torch.ops.mkldnn._reorder_linear_weight
-        bias = None if self.bias is None else self.bias.detach().to(dtype)
-        return _Packed(reorder(weight, ROWS), reorder(weight.T, ROWS), bias, made_from)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what cannot be copied and is quickly made again."""

@@ -6,8 +6,6 @@ import copy
 from typing import Any
 
 import torch
-from peft import PeftModel
-from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from fewtext.nn.frozen_linear import FrozenLinear
@@ -19,6 +17,9 @@ def merged(backbone: Any, dtype: torch.dtype) -> Any:
 
     What needs no conversion is shared with the original, not copied.
     """
+    from peft import PeftModel
+    from peft.tuners.lora import LoraLayer
+
     model = backbone.get_base_model() if isinstance(backbone, PeftModel) else backbone
     shared: dict[int, Any] = {id(own): _frozen(own, dtype) for own in model.parameters()}
     out = copy.deepcopy(model, shared)

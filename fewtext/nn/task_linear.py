@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import torch
-from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -53,6 +52,8 @@ class TaskLinear(nn.Linear):
 
 def allow_task_weights(model: nn.Module) -> list[str]:
     """Replace the linears of every LoRA layer of `model`; returns the names of their weights."""
+    from peft.tuners.lora import LoraLayer
+
     for module in model.modules():
         if isinstance(module, LoraLayer):
             for part in (module.lora_A, module.lora_B):

@@ -9,7 +9,8 @@ from torch import nn
 from torch.func import functional_call
 from torch.testing import assert_close
 
-from fewtext.nn.frozen_linear import FrozenLinear, freeze_linears
+from fewtext.nn import frozen_linear
+from fewtext.nn.frozen_linear import FrozenLinear, _Packed, freeze_linears
 from fewtext.nn.matmul import fast_matmul
 
 
@@ -71,8 +72,8 @@ def test_it_follows_a_weight_that_changes(linear, frozen):
 
 
 def test_it_is_packed_once(frozen, monkeypatch):
-    packs, pack = [], FrozenLinear._pack
-    monkeypatch.setattr(FrozenLinear, "_pack", lambda *given: packs.append(1) or pack(*given))
+    packs = []
+    monkeypatch.setattr(frozen_linear, "_Packed", lambda *given: packs.append(1) or _Packed(*given))
     with fast_matmul(True):
         for _ in range(3):
             frozen(rows(7))
