@@ -31,6 +31,7 @@ test-slow: setup  ## the long checks
 
 bench: .venv-bench/.installed  ## fewtext beside its peers; FEWTEXT_DATA_ROOT names the folder of banking77
 	.venv-bench/bin/python recipes/benchmarks/speed.py
+	.venv-bench/bin/python recipes/benchmarks/parts.py
 
 lint: setup  ## what the pre-commit hooks run; pyright fetches a part of itself from the npm registry
 	$(BIN)/ruff check .

@@ -159,9 +159,20 @@ def test_the_table_of_the_readme_is_replaced(load, tmp_path):
     report, readme = load("report"), tmp_path / "README.md"
     readme.write_text((FOLDER / "README.md").read_text("utf-8"), "utf-8")
     for text in ("first", "second"):
-        report.put_table(readme, text)
-    inside = readme.read_text("utf-8").partition(report.BEGIN)[2].partition(report.END)[0]
-    assert inside == "\nsecond\n"
+        report.put_table(readme, text, "speed.py")
+    written = readme.read_text("utf-8")
+    assert "<!-- begin: made by speed.py -->\nsecond\n<!-- end: made by speed.py -->" in written
+    assert written.count("made by parts.py") == 2
+
+
+def test_every_operation_is_a_part(load):
+    part_of = load("parts").part_of
+    assert [part_of(name) for name in ("mkldnn::_linear_pointwise", "aten::_softmax", "aten::gelu", "aten::add")] == [
+        "products",
+        "attention",
+        "GELU",
+        "other operations",
+    ]
 
 
 def test_made_up_texts_are_different_and_as_long_as_their_models(load):
@@ -178,11 +189,23 @@ def test_without_the_data_the_rows_say_which_corpus_they_are_measured_on(load, m
     assert "banking77 is not here" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("script", ["speed.py", "scaling.py", "gpu.py"])
-def test_a_driver_explains_itself(script):
-    done = subprocess.run([sys.executable, str(FOLDER / script), "--help"], capture_output=True, text=True)
+def test_the_driver_explains_itself():
+    done = subprocess.run([sys.executable, str(FOLDER / "speed.py"), "--help"], capture_output=True, text=True)
     assert done.returncode == 0
     assert "--data-root" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["gpu", "parts", "scaling"])
+def test_the_other_programs_say_how_they_are_run(load, name):
+    assert f"python recipes/benchmarks/{name}.py" in load(name).__doc__
+    assert load(name).main.__doc__
+
+
+def test_without_a_gpu_nothing_is_said_to_be_measured(load, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    load("gpu").main(out=tmp_path / "gpu.json")
+    found = json.loads((tmp_path / "gpu.json").read_text("utf-8"))
+    assert (found["rows"], found["note"]) == ([], "not measured")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

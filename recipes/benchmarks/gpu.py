@@ -146,7 +146,7 @@ def _row(side: Callable[[Path], Side], variant: str, unit: str, given: Facts, fo
             ask("ready")
             trials = [ask("trial") for _ in range(1 if unit == "tasks" else 5)]
     except RuntimeError as error:  # torch.compile may not know a kernel, and the other rows are worth having
-        row["note"] = f"failed: {str(error).strip().splitlines()[-1]}"
+        row["note"] = next(line for line in reversed(str(error).splitlines()) if "rror" in line or "failed" in line)
     else:
         row["value"] = median(trial["amount"] / trial["wall_s"] for trial in trials)
     print(json.dumps(row), file=sys.stderr, flush=True)
@@ -186,7 +186,7 @@ def main(
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2 and sys.argv[1] in globals():
+    if len(sys.argv) == 3 and not sys.argv[1].startswith("-"):  # a side
         serve(globals())
     else:
         import tyro

@@ -27,7 +27,6 @@ ROWS = (
     "predict_10000",
 )
 NOT_BUILT = {"name": "fit_refined", "peer": "SetFit", "target": 8.0, "note": "not built yet"}
-BEGIN, END = "<!-- begin: made by speed.py -->", "<!-- end -->"
 PEERS = ("sentence-transformers", "setfit")
 EXTRAS = {  # what else a row says, and how
     "cosine_min": "smallest cosine {:.6f}",
@@ -93,8 +92,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def put_table(readme: Path, text: str) -> None:
-    """Replace what stands between the two marks of the README."""
-    before, _, rest = readme.read_text("utf-8").partition(BEGIN)
-    _, _, after = rest.partition(END)
-    readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", "utf-8")
+def put_table(readme: Path, text: str, script: str) -> None:
+    """Replace what stands between the marks of a script in the README."""
+    begin, end = (f"<!-- {word}: made by {script} -->" for word in ("begin", "end"))
+    before, _, rest = readme.read_text("utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    readme.write_text(f"{before}{begin}\n{text}\n{end}{after}", "utf-8")

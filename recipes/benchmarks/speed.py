@@ -71,7 +71,7 @@ def main(
         if not quick:  # row by row, so that an interruption costs one
             kept = keep(out, measured[-1:])
             if out == RESULTS:
-                put_table(RESULTS.parents[1] / "README.md", table(kept))
+                put_table(RESULTS.parents[1] / "README.md", table(kept), "speed.py")
     print(table(measured))
 
 
