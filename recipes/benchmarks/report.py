@@ -46,11 +46,12 @@ def keep(file: Path, measured: Sequence[dict[str, Any]]) -> list[dict[str, Any]]
     Rows of another machine or of other versions are dropped: one table holds what can be compared.
     """
     now = header("make bench")
-    old = json.loads(file.read_text("utf-8")) if file.is_file() else now
+    commit = {"commit": now.pop("commit")} if "commit" in now else {}  # of each row, as rows are measured one by one
+    old = json.loads(file.read_text("utf-8")) if file.is_file() else now | {"rows": []}
     if any(old[key] != now[key] for key in ("machine", "versions")):
         print("another machine or other versions: the rows before are dropped", file=sys.stderr)
-        old = now
-    rows = {row["name"]: row for row in [NOT_BUILT, *old["rows"], *measured]}
+        old = now | {"rows": []}
+    rows = {row["name"]: row for row in [NOT_BUILT, *old["rows"], *(row | commit for row in measured)]}
     kept = [rows[name] for name in ROWS if name in rows]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(now | {"rows": kept}, indent=1, ensure_ascii=False) + "\n", "utf-8")
