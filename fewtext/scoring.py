@@ -52,7 +52,8 @@ def score_learner(
     mine = range(rank, len(episodes), ranks)
     found: list[tuple[int, float, float]] = []
     bar = tqdm(total=len(mine), unit="episode", desc=progress, disable=progress is None or rank > 0, leave=False)
-    with torch.no_grad(), learner.encoder.remembering(), fast_matmul(), bar:
+    fast = fast_matmul(trained=learner.encoder.lora is None)
+    with torch.no_grad(), learner.encoder.remembering(), fast, bar:
         for start in range(0, len(mine), batch):
             numbers = mine[start : start + batch]
             episode_batch = collator([episodes[number] for number in numbers], names=names).to(learner.encoder.device)

@@ -86,7 +86,7 @@ def meta_train(
     try:
         if config.deterministic:
             torch.set_num_threads(1)
-        with fast_matmul(run.fast), bar:
+        with fast_matmul(run.fast, trained=learner.encoder.lora is None), bar:
             if checks and not history.validations:
                 validate()
             while run.step < config.steps and not (checks and run.stale >= config.patience):

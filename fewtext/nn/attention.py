@@ -49,12 +49,14 @@ def attention(
     rows = [part[0].transpose(0, 1) for part in (query * factor, key, value)]
     if runs.read is not None:
         rows = [part.flatten(1).index_select(0, runs.read).view(-1, *part.shape[1:]) for part in rows]
-    pieces = (part.split([texts * length for texts, length in runs.sizes]) for part in rows)
+    pieces = (part.split([*(texts * length for texts, length in runs.sizes), runs.filler]) for part in rows)
     given = []
     for (texts, length), real, *parts in zip(runs.sizes, runs.real or repeat(None), *pieces, strict=False):
         q, k, v = (part.unflatten(0, (texts, length)).transpose(1, 2) for part in parts)
         scores = q @ k.mT if real is None else (q @ k.mT).masked_fill(~real, float("-inf"))
         given.append((_softmax(scores).to(v.dtype) @ v).transpose(1, 2).flatten(0, 1))
+    if runs.filler:
+        given.append(rows[0].new_zeros(runs.filler, *rows[0].shape[1:]))
     out = torch.cat(given)
     if runs.write is not None:
         out = out.flatten(1).index_select(0, runs.write).view(-1, *out.shape[1:])

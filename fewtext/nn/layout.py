@@ -16,6 +16,7 @@ from torch import Tensor
 
 TEXTS_PER_RUN = 16
 ROUND_TO = 8
+FILL_FROM, FILL_TO = 512, 64
 
 
 class Runs(NamedTuple):
@@ -23,12 +24,14 @@ class Runs(NamedTuple):
 
     Attributes:
         sizes: how many texts of which length follow each other.
+        filler: tokens behind them that belong to no text.
         read: the place of each of their tokens in the row; None where the row has this order already.
-        write: for each token of the row, which of these it is.
+        write: for each token of the row, which of these it is; that of the first for tokens that only fill up.
         real: `[texts, 1, 1, length]` for each run, False for tokens that only fill up.
     """
 
     sizes: list[tuple[int, int]]
+    filler: int = 0
     read: Tensor | None = None
     write: Tensor | None = None
     real: list[Tensor] | None = None
@@ -81,36 +84,43 @@ def pack(lengths: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
     return row, offset
 
 
-def end_to_end(ids: Tensor, lengths: Tensor, *, keep_order: bool) -> Layout:
-    """Place all texts in one row.
+def end_to_end(ids: Tensor, lengths: Tensor, *, keep_order: bool, pad: int = 0) -> Layout:
+    """Place all texts in one row, filled up to a round number of tokens.
+
+    Libraries prepare each product for its shape and keep what they prepared; a few shapes that come again are faster
+    than many, and take less memory.
 
     Args:
         ids: `[total]` tokens, text after text, task after task.
         lengths: `[T, S]` tokens per text, 0 for an absent one.
         keep_order: leave the texts in their order; otherwise they are sorted by length where that gives few runs.
+        pad: token number for filling up.
     """
     sizes = lengths.reshape(-1).cpu().numpy()
     text, position = _texts(sizes)
+    filler = -len(text) % FILL_TO if len(text) >= FILL_FROM else 0
     different = len(np.unique(sizes[sizes > 0]))
     if not keep_order and different <= max(1, (sizes > 0).sum() // TEXTS_PER_RUN):
         place = np.argsort(np.argsort(sizes[text], kind="stable"))  # of each token
-        runs = Runs([(int((sizes == length).sum()), int(length)) for length in np.unique(sizes[sizes > 0])])
+        found = zip(*np.unique(sizes[sizes > 0], return_counts=True), strict=True)
+        runs = Runs([(int(count), int(length)) for length, count in found], filler)
     else:
-        place, runs = np.arange(len(text)), _rounded_runs(sizes)
+        place, runs = np.arange(len(text)), _rounded_runs(sizes, filler)
     flat = torch.from_numpy(place)
 
-    def row(values: Tensor) -> Tensor:
-        return torch.empty_like(values).index_copy_(0, flat, values)[None].to(ids.device)
+    def row(values: Tensor, fill: int) -> Tensor:
+        out = torch.full((len(flat) + filler,), fill, dtype=torch.long)
+        return out.index_copy_(0, flat, values)[None].to(ids.device)
 
     positions, texts = torch.from_numpy(position), torch.from_numpy(text)
-    return Layout(row(ids.cpu()), row(positions), row(texts), flat.to(ids.device), runs)
+    return Layout(row(ids.cpu(), pad), row(positions, 0), row(texts, -1), flat.to(ids.device), runs)
 
 
-def _rounded_runs(sizes: np.ndarray) -> Runs:
+def _rounded_runs(sizes: np.ndarray, filler: int) -> Runs:
     """Return runs of texts of about the same length, filled up with each text's own first token."""
     rounded = -(-sizes // ROUND_TO) * ROUND_TO
     start = np.cumsum(sizes) - sizes
-    runs, read, write, masks = [], [], np.empty(sizes.sum(), dtype=np.int64), []
+    runs, read, write, masks = [], [], np.zeros(sizes.sum() + filler, dtype=np.int64), []
     used = 0
     for length in np.unique(rounded[rounded > 0]):
         texts = np.flatnonzero(rounded == length)
@@ -122,7 +132,7 @@ def _rounded_runs(sizes: np.ndarray) -> Runs:
         read.append(places.reshape(-1))
         masks.append(torch.from_numpy(real)[:, None, None])
         used += real.size
-    return Runs(runs, torch.from_numpy(np.concatenate(read)), torch.from_numpy(write), masks)
+    return Runs(runs, 0, torch.from_numpy(np.concatenate(read)), torch.from_numpy(write), masks)
 
 
 def in_rows(ids: Tensor, lengths: Tensor, *, packed: bool, width: int = 64, pad: int = 0) -> Layout:

@@ -1,15 +1,16 @@
 """The fastest exact matrix products this processor has.
 
 PyTorch's default path for float32 products on a CPU (MKL) reaches less than half of what oneDNN does on some
-processors. `torch.backends.mkldnn.matmul.fp32_precision` routes them to oneDNN; on others the same switch really
-computes in bfloat16. So it is tried once, for speed and for exactness, and only ever set within a scope.
+processors. Weights that stay as they are reach oneDNN packed (frozen_linear.py); for the others
+`torch.backends.mkldnn.matmul.fp32_precision` routes products there, which on some processors really computes in
+bfloat16. So it is tried once, for speed and for exactness, and only ever set within a scope.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache
 
@@ -23,21 +24,23 @@ _FAST = ContextVar("fast_matmul", default=False)
 
 
 @contextmanager
-def fast_matmul(use: bool | None = None) -> Iterator[None]:
+def fast_matmul(use: bool | None = None, *, trained: bool = False) -> Iterator[None]:
     """Within this scope float32 products on the CPU take the faster path, where it is as exact.
 
     Args:
         use: take it or not; by default what `onednn_pays` says.
+        trained: also those with weights that are being trained; the switch for that holds for the whole process, and
+            small products are not faster for it.
     """
-    if onednn_pays() if use is None else use:
-        token = _FAST.set(True)
-        try:
-            with _path("bf16"):
-                yield
-        finally:
-            _FAST.reset(token)
-    else:
+    if not (onednn_pays() if use is None else use):
         yield
+        return
+    token = _FAST.set(True)
+    try:
+        with _path("bf16") if trained else nullcontext():
+            yield
+    finally:
+        _FAST.reset(token)
 
 
 def is_fast() -> bool:

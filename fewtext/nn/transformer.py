@@ -74,7 +74,7 @@ class Transformer:
         several = weights is not None and len(lengths) > 1
         inputs: dict[str, Any] = {}
         if ragged := self._end_to_end(ids):
-            layout = end_to_end(ids, lengths, keep_order=several)
+            layout = end_to_end(ids, lengths, keep_order=several, pad=self.pad)
             inputs["runs"] = layout.runs
         else:
             layout = in_rows(ids, lengths, packed=self.packs, pad=self.pad)
@@ -85,7 +85,8 @@ class Transformer:
             inputs["position_ids"] = layout.position + self._first_position
         with ExitStack() as scope:
             if ragged and several:
-                scope.enter_context(rows_per_task(lengths.sum(1).tolist()))
+                *sizes, _ = lengths.sum(1).tolist()  # what only fills up counts to the last task
+                scope.enter_context(rows_per_task([*sizes, layout.ids.numel() - sum(sizes)]))
             if self.bf16 and model is self.backbone:
                 scope.enter_context(torch.autocast(ids.device.type, dtype=torch.bfloat16))
             if hidden is not None:

@@ -75,3 +75,17 @@ def test_without_runs_it_is_the_fused_kernel():
     query, key, value = projections([6])
     read, _ = attention(Layer(), query, key, value, None)
     assert_close(read, F.scaled_dot_product_attention(query, key, value).transpose(1, 2))
+
+
+@pytest.mark.parametrize("keep_order", [False, True])
+def test_long_rows_are_filled_up_to_a_round_number_and_the_filler_reads_nothing(keep_order):
+    lengths = [13] * 40 + [9]
+    layout = end_to_end(torch.arange(529), torch.tensor([lengths]), keep_order=keep_order, pad=-7)
+    assert layout.ids.shape == layout.text.shape == (1, 576)
+    assert torch.equal(layout.ids[0][layout.flat], torch.arange(529))
+    assert (layout.text[0] == -1).sum() == (layout.ids[0] == -7).sum() == 576 - 529
+    projected = projections(lengths)
+    placed = [torch.zeros(1, HEADS, 576, SIZE, dtype=torch.float64).index_copy(2, layout.flat, p) for p in projected]
+    read, _ = attention(None, *placed, None, runs=layout.runs)
+    assert read.shape == (1, 576, HEADS, SIZE)
+    assert_close(read[0][layout.flat], one_by_one(lengths, projected))

@@ -76,3 +76,18 @@ def test_rows_with_a_block_mask_give_what_texts_end_to_end_give(encoder, monkeyp
         expected = with_gradients(encoder)
         monkeypatch.setattr(Transformer, "_end_to_end", lambda *given: False)
         assert_close(with_gradients(encoder), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_many_tokens_and_weights_per_task_are_filled_up_without_a_trace(encoder):
+    rows = [
+        encoder.tokenize([" ".join(["card"] * (3 + n % 9)) for n in range(first, first + 60)]) for first in (0, 5)
+    ]
+    weights = {
+        name: torch.stack([encoder.backbone.get_parameter(name) * factor for factor in (1.0, 0.5)]).detach()
+        for name in encoder.task_weights
+    }
+    assert sum(len(ids) for task in rows for ids in task) > 512
+    both = encoder(ragged(rows), weights)
+    for task in (0, 1):
+        own = {name: value[[task]] for name, value in weights.items()}
+        assert_close(both[[task]], encoder(ragged([rows[task]]), own), rtol=1e-5, atol=1e-5)
