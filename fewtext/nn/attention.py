@@ -45,22 +45,34 @@ def attention(
     """
     if runs is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    factor = query.shape[-1] ** -0.5 if scaling is None else scaling
-    rows = [part[0].transpose(0, 1) for part in (query * factor, key, value)]
-    if runs.read is not None:
-        rows = [part.flatten(1).index_select(0, runs.read).view(-1, *part.shape[1:]) for part in rows]
-    pieces = (part.split([*(texts * length for texts, length in runs.sizes), runs.filler]) for part in rows)
+    heads, total, size = query.shape[1:]
+    factor = size**-0.5 if scaling is None else scaling
+    # The vectors of single heads are gathered, which puts the heads before the tokens on the way.
+    vectors = (part[0].transpose(0, 1).reshape(-1, size) for part in (query * factor, key, value))
+    index, back = _by_head(runs, heads)
+    cuts = [texts * heads * length for texts, length in runs.sizes]
+    pieces = (part.index_select(0, index).split(cuts) for part in vectors)
     given = []
-    for (texts, length), real, *parts in zip(runs.sizes, runs.real or repeat(None), *pieces, strict=False):
-        q, k, v = (part.unflatten(0, (texts, length)).transpose(1, 2) for part in parts)
-        scores = q @ k.mT if real is None else (q @ k.mT).masked_fill(~real, float("-inf"))
-        given.append((_softmax(scores).to(v.dtype) @ v).transpose(1, 2).flatten(0, 1))
-    if runs.filler:
-        given.append(rows[0].new_zeros(runs.filler, *rows[0].shape[1:]))
-    out = torch.cat(given)
-    if runs.write is not None:
-        out = out.flatten(1).index_select(0, runs.write).view(-1, *out.shape[1:])
-    return out[None], None
+    for (texts, length), unread, *parts in zip(runs.sizes, runs.unread or repeat(None), *pieces, strict=False):
+        q, k, v = (part.view(-1, length, size) for part in parts)
+        scores = q @ k.mT
+        if unread is not None:
+            scores = scores.view(texts, heads, length, length) + unread[:, None].to(scores.dtype)
+        read = _softmax(scores).view(-1, length, length).to(v.dtype) @ v
+        given.append(read.flatten(0, 1))
+    return torch.cat(given).index_select(0, back).view(1, total, heads, size), None
+
+
+def _by_head(runs: Runs, heads: int) -> tuple[Tensor, Tensor]:
+    """Return `read` and `write` for vectors of single heads, in the order text, head, token."""
+    head, start, read, place = torch.arange(heads), 0, [], []
+    for texts, length in runs.sizes:
+        tokens = runs.read[start : start + texts * length].view(texts, 1, length)
+        read.append((tokens * heads + head[:, None]).flatten())
+        text, step = torch.arange(texts)[:, None, None], torch.arange(length)[:, None]
+        place.append(((start + text * length) * heads + head * length + step).view(-1, heads))
+        start += texts * length
+    return torch.cat(read), torch.cat(place)[runs.write].flatten()
 
 
 def _softmax(scores: Tensor) -> Tensor:

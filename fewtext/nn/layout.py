@@ -1,8 +1,8 @@
 """Where each token goes: ragged texts into the rectangular rows that transformers models read.
 
 Positions start again at each text, so that texts can share a row, and a model with absolute positions gives the same
-vectors as with one text a row. On a CPU all texts lie end to end, sorted by length, for an attention that takes one
-length after the other. On a GPU few large products are faster than many exact ones: rows of a fixed width are packed
+vectors as with one text a row. On a CPU all texts lie end to end, for an attention that takes those of one length
+together. On a GPU few large products are faster than many exact ones: rows of a fixed width are packed
 with texts, and a block mask keeps them apart. Models that can do neither get one text a row.
 """
 
@@ -24,17 +24,16 @@ class Runs(NamedTuple):
 
     Attributes:
         sizes: how many texts of which length follow each other.
-        filler: tokens behind them that belong to no text.
-        read: the place of each of their tokens in the row; None where the row has this order already.
-        write: for each token of the row, which of these it is; that of the first for tokens that only fill up.
-        real: `[texts, 1, 1, length]` for each run, False for tokens that only fill up.
+        read: the place in the row of each of their tokens.
+        write: for each token of the row, which of these it is; the first for tokens that belong to no text.
+        unread: `[texts, 1, length]` for each run, minus infinity for tokens that only fill up, otherwise zero; None
+            where there are none.
     """
 
     sizes: list[tuple[int, int]]
-    filler: int = 0
-    read: Tensor | None = None
-    write: Tensor | None = None
-    real: list[Tensor] | None = None
+    read: Tensor
+    write: Tensor
+    unread: list[Tensor] | None
 
 
 class Layout(NamedTuple):
@@ -84,7 +83,7 @@ def pack(lengths: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
     return row, offset
 
 
-def end_to_end(ids: Tensor, lengths: Tensor, *, keep_order: bool, pad: int = 0) -> Layout:
+def end_to_end(ids: Tensor, lengths: Tensor, *, pad: int = 0) -> Layout:
     """Place all texts in one row, filled up to a round number of tokens.
 
     Libraries prepare each product for its shape and keep what they prepared; a few shapes that come again are faster
@@ -93,46 +92,40 @@ def end_to_end(ids: Tensor, lengths: Tensor, *, keep_order: bool, pad: int = 0) 
     Args:
         ids: `[total]` tokens, text after text, task after task.
         lengths: `[T, S]` tokens per text, 0 for an absent one.
-        keep_order: leave the texts in their order; otherwise they are sorted by length where that gives few runs.
         pad: token number for filling up.
     """
     sizes = lengths.reshape(-1).cpu().numpy()
     text, position = _texts(sizes)
     filler = -len(text) % FILL_TO if len(text) >= FILL_FROM else 0
-    different = len(np.unique(sizes[sizes > 0]))
-    if not keep_order and different <= max(1, (sizes > 0).sum() // TEXTS_PER_RUN):
-        place = np.argsort(np.argsort(sizes[text], kind="stable"))  # of each token
-        found = zip(*np.unique(sizes[sizes > 0], return_counts=True), strict=True)
-        runs = Runs([(int(count), int(length)) for length, count in found], filler)
-    else:
-        place, runs = np.arange(len(text)), _rounded_runs(sizes, filler)
-    flat = torch.from_numpy(place)
 
     def row(values: Tensor, fill: int) -> Tensor:
-        out = torch.full((len(flat) + filler,), fill, dtype=torch.long)
-        return out.index_copy_(0, flat, values)[None].to(ids.device)
+        return torch.cat([values, values.new_full((filler,), fill)])[None].to(ids.device)
 
     positions, texts = torch.from_numpy(position), torch.from_numpy(text)
-    return Layout(row(ids.cpu(), pad), row(positions, 0), row(texts, -1), flat.to(ids.device), runs)
+    flat = torch.arange(len(text), device=ids.device)
+    return Layout(row(ids, pad), row(positions, 0), row(texts, -1), flat, _runs(sizes, filler))
 
 
-def _rounded_runs(sizes: np.ndarray, filler: int) -> Runs:
-    """Return runs of texts of about the same length, filled up with each text's own first token."""
-    rounded = -(-sizes // ROUND_TO) * ROUND_TO
+def _runs(sizes: np.ndarray, filler: int) -> Runs:
+    """Put texts of one length together; where that gives many small runs, texts of about the same length.
+
+    They are filled up with their own first token, which is not looked at.
+    """
+    exact = len(np.unique(sizes[sizes > 0])) <= max(1, (sizes > 0).sum() // TEXTS_PER_RUN)
+    filled = sizes if exact else -(-sizes // ROUND_TO) * ROUND_TO
     start = np.cumsum(sizes) - sizes
-    runs, read, write, masks = [], [], np.zeros(sizes.sum() + filler, dtype=np.int64), []
+    runs, read, write, unread = [], [], np.zeros(sizes.sum() + filler, dtype=np.int64), []
     used = 0
-    for length in np.unique(rounded[rounded > 0]):
-        texts = np.flatnonzero(rounded == length)
-        step = np.arange(length)
+    for length in np.unique(filled[filled > 0]):
+        texts, step = np.flatnonzero(filled == length), np.arange(length)
         real = step < sizes[texts][:, None]
         places = start[texts][:, None] + np.where(real, step, 0)
         write[places[real]] = used + np.flatnonzero(real)
+        used += real.size
         runs.append((len(texts), int(length)))
         read.append(places.reshape(-1))
-        masks.append(torch.from_numpy(real)[:, None, None])
-        used += real.size
-    return Runs(runs, 0, torch.from_numpy(np.concatenate(read)), torch.from_numpy(write), masks)
+        unread.append(torch.from_numpy(np.where(real, np.float32(0), -np.float32("inf")))[:, None])
+    return Runs(runs, torch.from_numpy(np.concatenate(read)), torch.from_numpy(write), None if exact else unread)
 
 
 def in_rows(ids: Tensor, lengths: Tensor, *, packed: bool, width: int = 64, pad: int = 0) -> Layout:

@@ -74,7 +74,7 @@ class Transformer:
         several = weights is not None and len(lengths) > 1
         inputs: dict[str, Any] = {}
         if ragged := self._end_to_end(ids):
-            layout = end_to_end(ids, lengths, keep_order=several, pad=self.pad)
+            layout = end_to_end(ids, lengths, pad=self.pad)
             inputs["runs"] = layout.runs
         else:
             layout = in_rows(ids, lengths, packed=self.packs, pad=self.pad)

@@ -8,9 +8,10 @@ from torch.func import functional_call
 from torch.testing import assert_close
 
 from fewtext import Lora
+from fewtext.nn import task_linear
 from fewtext.nn.backbone import attach_lora, load_backbone
 from fewtext.nn.pretrained import locate
-from fewtext.nn.task_linear import TaskLinear, allow_task_weights
+from fewtext.nn.task_linear import TaskLinear, allow_task_weights, rows_per_task
 
 
 @pytest.fixture
@@ -66,3 +67,19 @@ def test_gradient_of_a_weight_per_task_comes_from_its_own_rows(linear):
     out[2:4].sum().backward()
     assert_close(weights.grad[1], rows[2:4].sum(0).expand(3, 4))
     assert not weights.grad[[0, 2]].any()
+
+
+@pytest.mark.parametrize("together", [0, 1000], ids=["task by task", "together"])
+@pytest.mark.parametrize(("depth", "width"), [(4, 3), (3, 4)])
+def test_tasks_may_have_different_numbers_of_rows(monkeypatch, depth, width, together):
+    monkeypatch.setattr(task_linear, "TOGETHER", together)
+    sizes, layer = [1, 4, 0, 2], TaskLinear.sharing(nn.Linear(depth, width, bias=False))
+    rows = torch.randn(1, 7, depth, requires_grad=True)
+    weights = torch.randn(4, width, depth, requires_grad=True)
+    with rows_per_task(sizes):
+        out = functional_call(layer, {"weight": weights}, (rows,))
+    pieces = zip(rows[0].split(sizes), weights, strict=True)
+    expected = torch.cat([own @ weight.T for own, weight in pieces])[None]
+    assert_close(out, expected)
+    gradients = [torch.autograd.grad((value**3).sum(), (rows, weights)) for value in (out, expected)]
+    assert_close(*gradients)
