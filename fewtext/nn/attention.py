@@ -47,32 +47,50 @@ def attention(
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     heads, total, size = query.shape[1:]
     factor = size**-0.5 if scaling is None else scaling
-    # The vectors of single heads are gathered, which puts the heads before the tokens on the way.
-    vectors = (part[0].transpose(0, 1).reshape(-1, size) for part in (query * factor, key, value))
-    index, back = _by_head(runs, heads)
-    cuts = [texts * heads * length for texts, length in runs.sizes]
-    pieces = (part.index_select(0, index).split(cuts) for part in vectors)
-    given = []
-    for (texts, length), unread, *parts in zip(runs.sizes, runs.unread or repeat(None), *pieces, strict=False):
-        q, k, v = (part.view(-1, length, size) for part in parts)
+    rows = (part[0].transpose(0, 1) for part in (query * factor, key, value))
+    read = []
+    for run, unread, q, k, v in zip(
+        runs.sizes, runs.unread or repeat(None), *(_texts(part, runs) for part in rows), strict=False
+    ):
         scores = q @ k.mT
         if unread is not None:
-            scores = scores.view(texts, heads, length, length) + unread[:, None].to(scores.dtype)
-        read = _softmax(scores).view(-1, length, length).to(v.dtype) @ v
-        given.append(read.flatten(0, 1))
-    return torch.cat(given).index_select(0, back).view(1, total, heads, size), None
+            scores = (scores.unflatten(0, (run[0], heads)) + unread[:, None].to(scores.dtype)).flatten(0, 1)
+        read.append(_softmax(scores).to(v.dtype) @ v)
+    if runs.read is None:
+        parts = [part.unflatten(0, (-1, heads)).transpose(1, 2).flatten(0, 1) for part in read]
+        out = torch.cat([*parts, query.new_zeros(runs.filler, heads, size)])
+    else:
+        out = torch.cat([part.flatten(0, 1) for part in read]).index_select(0, _by_head(runs, heads)[1])
+    return out.view(1, total, heads, size), None
+
+
+def _texts(rows: Tensor, runs: Runs) -> list[Tensor]:
+    """Return the vectors `[total, heads, d]` as `[texts · heads, length, d]` for each run."""
+    heads, size = rows.shape[1:]
+    if runs.read is None:
+        parts = rows.split([*(texts * length for texts, length in runs.sizes), runs.filler])
+        zipped = zip(runs.sizes, parts, strict=False)
+        return [part.unflatten(0, run).transpose(1, 2).flatten(0, 1) for run, part in zipped]
+    # Vectors of single heads are gathered, which puts the heads before the tokens on the way.
+    gathered = rows.reshape(-1, size).index_select(0, _by_head(runs, heads)[0])
+    parts = gathered.split([texts * heads * length for texts, length in runs.sizes])
+    return [part.view(-1, length, size) for (_, length), part in zip(runs.sizes, parts, strict=True)]
 
 
 def _by_head(runs: Runs, heads: int) -> tuple[Tensor, Tensor]:
     """Return `read` and `write` for vectors of single heads, in the order text, head, token."""
-    head, start, read, place = torch.arange(heads), 0, [], []
-    for texts, length in runs.sizes:
-        tokens = runs.read[start : start + texts * length].view(texts, 1, length)
-        read.append((tokens * heads + head[:, None]).flatten())
-        text, step = torch.arange(texts)[:, None, None], torch.arange(length)[:, None]
-        place.append(((start + text * length) * heads + head * length + step).view(-1, heads))
-        start += texts * length
-    return torch.cat(read), torch.cat(place)[runs.write].flatten()
+    if heads not in runs.by_head:
+        assert runs.read is not None
+        assert runs.write is not None
+        head, start, read, place = torch.arange(heads), 0, [], []
+        for texts, length in runs.sizes:
+            tokens = runs.read[start : start + texts * length].view(texts, 1, length)
+            read.append((tokens * heads + head[:, None]).flatten())
+            text, step = torch.arange(texts)[:, None, None], torch.arange(length)[:, None]
+            place.append(((start + text * length) * heads + head * length + step).view(-1, heads))
+            start += texts * length
+        runs.by_head[heads] = torch.cat(read), torch.cat(place)[runs.write].flatten()
+    return runs.by_head[heads]
 
 
 def _softmax(scores: Tensor) -> Tensor:

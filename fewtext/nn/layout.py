@@ -8,6 +8,7 @@ with texts, and a block mask keeps them apart. Models that can do neither get on
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -19,21 +20,26 @@ ROUND_TO = 8
 FILL_FROM, FILL_TO = 512, 64
 
 
-class Runs(NamedTuple):
+@dataclass(frozen=True)
+class Runs:
     """Texts of one length each, for attention to take together.
 
     Attributes:
         sizes: how many texts of which length follow each other.
-        read: the place in the row of each of their tokens.
+        filler: tokens behind them that belong to no text.
+        read: the place in the row of each of their tokens; None where the row has this order already.
         write: for each token of the row, which of these it is; the first for tokens that belong to no text.
         unread: `[texts, 1, length]` for each run, minus infinity for tokens that only fill up, otherwise zero; None
             where there are none.
+        by_head: what attention has made of these, by its number of heads.
     """
 
     sizes: list[tuple[int, int]]
-    read: Tensor
-    write: Tensor
-    unread: list[Tensor] | None
+    filler: int
+    read: Tensor | None = None
+    write: Tensor | None = None
+    unread: list[Tensor] | None = None
+    by_head: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
 
 class Layout(NamedTuple):
@@ -113,6 +119,9 @@ def _runs(sizes: np.ndarray, filler: int) -> Runs:
     """
     exact = len(np.unique(sizes[sizes > 0])) <= max(1, (sizes > 0).sum() // TEXTS_PER_RUN)
     filled = sizes if exact else -(-sizes // ROUND_TO) * ROUND_TO
+    if exact and (np.diff(sizes[sizes > 0]) >= 0).all():
+        found = zip(*np.unique(sizes[sizes > 0], return_counts=True), strict=True)
+        return Runs([(int(count), int(length)) for length, count in found], filler)
     start = np.cumsum(sizes) - sizes
     runs, read, write, unread = [], [], np.zeros(sizes.sum() + filler, dtype=np.int64), []
     used = 0
@@ -125,7 +134,9 @@ def _runs(sizes: np.ndarray, filler: int) -> Runs:
         runs.append((len(texts), int(length)))
         read.append(places.reshape(-1))
         unread.append(torch.from_numpy(np.where(real, np.float32(0), -np.float32("inf")))[:, None])
-    return Runs(runs, torch.from_numpy(np.concatenate(read)), torch.from_numpy(write), None if exact else unread)
+    return Runs(
+        runs, filler, torch.from_numpy(np.concatenate(read)), torch.from_numpy(write), None if exact else unread
+    )
 
 
 def in_rows(ids: Tensor, lengths: Tensor, *, packed: bool, width: int = 64, pad: int = 0) -> Layout:

@@ -40,6 +40,8 @@ def test_each_text_reads_itself_only(lengths):
 def test_many_texts_of_few_lengths_come_together_and_others_are_filled_up():
     few = end_to_end(torch.arange(112), torch.tensor([[3, 4] * 16])).runs
     assert (few.sizes, few.unread) == ([(16, 3), (16, 4)], None)
+    in_order = end_to_end(torch.arange(112), torch.tensor([[3] * 16 + [4] * 16])).runs
+    assert (in_order.sizes, in_order.read) == (few.sizes, None)
     many = end_to_end(torch.arange(15), torch.tensor([[3, 12]])).runs
     assert many.sizes == [(1, 8), (1, 16)]
     assert [(unread == 0).sum().item() for unread in many.unread] == [3, 12]
@@ -75,7 +77,7 @@ def test_without_runs_it_is_the_fused_kernel():
     assert_close(read, F.scaled_dot_product_attention(query, key, value).transpose(1, 2))
 
 
-@pytest.mark.parametrize("lengths", [[13] * 40 + [9], [5, 70, 20] * 6])
+@pytest.mark.parametrize("lengths", [[13] * 40 + [9], [9] + [13] * 40, [5, 70, 20] * 6])
 def test_long_rows_are_filled_up_to_a_round_number_that_changes_nothing(lengths):
     total, filled = sum(lengths), -(-sum(lengths) // 64) * 64
     layout = end_to_end(torch.arange(total), torch.tensor([lengths]), pad=-7)
