@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-TOGETHER = 64  # columns, of all tasks' weights side by side
 _SIZES: ContextVar[Sequence[int] | None] = ContextVar("rows_per_task", default=None)
 
 
@@ -47,21 +46,9 @@ class TaskLinear(nn.Linear):
         if sizes is None:
             by_task = input.reshape(self.weight.shape[0], -1, input.shape[-1])
             return (by_task @ self.weight.mT).reshape(*input.shape[:-1], -1)
-        rows = input.reshape(-1, input.shape[-1])
-        return self._by_task(rows, list(sizes)).reshape(*input.shape[:-1], -1)
-
-    def _by_task(self, rows: Tensor, sizes: list[int]) -> Tensor:
-        tasks, width, depth = self.weight.shape
-        if tasks * min(width, depth) > TOGETHER:
-            pieces = zip(rows.split(sizes), self.weight, strict=True)
-            return torch.cat([F.linear(own, weight) for own, weight in pieces])
-        # One product for all tasks: a few columns too many cost less than a product for every task.
-        task = torch.repeat_interleave(torch.arange(tasks), torch.tensor(sizes)).to(rows.device)
-        own = torch.arange(len(rows), device=rows.device), task
-        if depth < width:  # every row goes into the columns of its task
-            spread = rows.new_zeros(len(rows), tasks, depth).index_put(own, rows)
-            return spread.flatten(1) @ self.weight.mT.flatten(0, 1)
-        return F.linear(rows, self.weight.flatten(0, 1)).view(-1, tasks, width)[own]
+        # One product per task: a single one for all is slower, since most of its columns are not wanted.
+        pieces = zip(input.reshape(-1, input.shape[-1]).split(list(sizes)), self.weight.unbind(), strict=True)
+        return torch.cat([F.linear(rows, weight) for rows, weight in pieces]).reshape(*input.shape[:-1], -1)
 
 
 def allow_task_weights(model: nn.Module) -> list[str]:

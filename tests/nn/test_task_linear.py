@@ -8,7 +8,6 @@ from torch.func import functional_call
 from torch.testing import assert_close
 
 from fewtext import Lora
-from fewtext.nn import task_linear
 from fewtext.nn.backbone import attach_lora, load_backbone
 from fewtext.nn.pretrained import locate
 from fewtext.nn.task_linear import TaskLinear, allow_task_weights, rows_per_task
@@ -69,10 +68,8 @@ def test_gradient_of_a_weight_per_task_comes_from_its_own_rows(linear):
     assert not weights.grad[[0, 2]].any()
 
 
-@pytest.mark.parametrize("together", [0, 1000], ids=["task by task", "together"])
 @pytest.mark.parametrize(("depth", "width"), [(4, 3), (3, 4)])
-def test_tasks_may_have_different_numbers_of_rows(monkeypatch, depth, width, together):
-    monkeypatch.setattr(task_linear, "TOGETHER", together)
+def test_tasks_may_have_different_numbers_of_rows(depth, width):
     sizes, layer = [1, 4, 0, 2], TaskLinear.sharing(nn.Linear(depth, width, bias=False))
     rows = torch.randn(1, 7, depth, requires_grad=True)
     weights = torch.randn(4, width, depth, requires_grad=True)
