@@ -120,7 +120,11 @@ def toy():
 
 @pytest.fixture(scope="session")
 def data_root():
-    """Folder of the real data sets; tests that need it are skipped, by name, where it is not there."""
+    """Folder of the real data sets.
+
+    They are not part of the repository, so a user's clone has none: tests that need them say so there, and the
+    embedded corpus covers the same code. The project's CI has them.
+    """
     if not SHARED.is_dir():
         pytest.skip(f"real data sets are not at {SHARED.name}; set FEWTEXT_DATA_ROOT to run this test")
     return SHARED

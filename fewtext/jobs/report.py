@@ -30,7 +30,7 @@ def describe_run(
     collator = Collator(episodes.sources, learner.encoder.tokenize)
     tried, ranks = 3, accelerator.num_processes
     together = 1 if config.deterministic else min(config.micro_batch, max(1, config.meta_batch // ranks))
-    with fast_matmul():
+    with fast_matmul(trained=learner.encoder.lora is None):  # as training does
         for number in range(tried):
             if number == 1:  # the first one warms up
                 start = time.perf_counter()
