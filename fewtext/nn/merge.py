@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,14 +16,20 @@ from fewtext.nn.frozen_linear import FrozenLinear
 def merged(backbone: Any, dtype: torch.dtype) -> Any:
     """Return a copy of the model that gives the same vectors in fewer products.
 
-    What needs no conversion is shared with the original, not copied.
+    Embeddings and the weights of layer norms stay as they are: they cost little, and rounding them is a good half of
+    what vectors in bfloat16 lack. What needs no conversion is shared with the original, not copied.
     """
     from peft import PeftModel
     from peft.tuners.lora import LoraLayer
 
     model = backbone.get_base_model() if isinstance(backbone, PeftModel) else backbone
-    shared: dict[int, Any] = {id(own): _frozen(own, dtype) for own in model.parameters()}
+    exact = {id(own) for module in _exact_modules(model) for own in module.parameters()}
+    shared: dict[int, Any] = {
+        id(own): _frozen(own, own.dtype if id(own) in exact else dtype) for own in model.parameters()
+    }
     out = copy.deepcopy(model, shared)
+    if isinstance(embeddings := getattr(out, "embeddings", None), nn.Module):
+        embeddings.register_forward_hook(lambda _module, _inputs, vectors: vectors.to(dtype))
     adapted: dict[str, Any] = {name: layer for name, layer in model.named_modules() if isinstance(layer, LoraLayer)}
     for name, layer in adapted.items():
         base = layer.get_base_layer()
@@ -38,6 +45,14 @@ def merged(backbone: Any, dtype: torch.dtype) -> Any:
 def state_of(model: nn.Module) -> tuple[tuple[int, int], ...]:
     """Return what changes when a weight does: place and version of each."""
     return tuple((own.data_ptr(), own._version) for own in model.parameters())
+
+
+def _exact_modules(model: nn.Module) -> Iterator[nn.Module]:
+    """Yield what keeps its precision; only on a CPU does layer norm take weights more precise than its input."""
+    if isinstance(embeddings := getattr(model, "embeddings", None), nn.Module):
+        yield embeddings
+    if next(model.parameters()).is_cpu:
+        yield from (module for module in model.modules() if isinstance(module, nn.LayerNorm))
 
 
 def _frozen(weight: Tensor, dtype: torch.dtype) -> nn.Parameter:

@@ -78,8 +78,7 @@ class Transformer:
             inputs["runs"] = layout.runs
         else:
             layout = in_rows(ids, lengths, packed=self.packs, pad=self.pad)
-            dtype = next(model.parameters()).dtype
-            inputs["attention_mask"] = layout.block_mask(dtype) if self.packs else (layout.text >= 0).long()
+            inputs["attention_mask"] = layout.block_mask(self._precision(model)) if self.packs else (layout.text >= 0).long()
         inputs["input_ids"] = layout.ids
         if self.packs:
             inputs["position_ids"] = layout.position + self._first_position
@@ -95,7 +94,7 @@ class Transformer:
                 scope.enter_context(self.prefix.above(rows.view(*layout.ids.shape, -1)))
             output = model(**inputs) if weights is None else functional_call(model, weights, (), inputs)
         states = output.last_hidden_state.flatten(0, 1)[layout.flat]
-        return states.to(next(self.backbone.parameters()).dtype), layout
+        return states.to(self._precision(self.backbone)), layout
 
     def _end_to_end(self, ids: Tensor) -> bool:
         return self.packs and ids.device.type == "cpu"
@@ -103,6 +102,10 @@ class Transformer:
     def _without_gradients(self) -> Any:
         made_from = state_of(self.backbone)
         if self._merged is None or self._merged[0] != made_from:
-            dtype = torch.bfloat16 if self.bf16 else next(self.backbone.parameters()).dtype
-            self._merged = made_from, merged(self.backbone, dtype)
+            self._merged = made_from, merged(self.backbone, self._precision(None))
         return self._merged[1]
+
+    def _precision(self, model: Any) -> torch.dtype:
+        """Return the precision of a model's products, autocast aside: the backbone itself stays in full precision."""
+        full = next(self.backbone.parameters()).dtype
+        return torch.bfloat16 if self.bf16 and model is not self.backbone else full

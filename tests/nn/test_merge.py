@@ -60,13 +60,23 @@ def test_the_original_is_left_as_it_was_and_shares_what_is_not_adapted(encoder):
     assert not any("lora" in name for name, _ in copy.named_parameters())
 
 
-def test_bfloat16_keeps_the_original_in_full_precision_and_stays_close(tiny_folder):
+@pytest.mark.parametrize("end_to_end", [True, False])
+def test_bfloat16_keeps_the_original_in_full_precision_and_stays_close(tiny_folder, monkeypatch, end_to_end):
+    monkeypatch.setattr(Transformer, "_end_to_end", lambda *given: end_to_end)
     exact, fast = Encoder.from_pretrained(tiny_folder), Encoder.from_pretrained(tiny_folder, bf16=True)
     vectors, expected = (torch.from_numpy(encoder.encode(TEXTS)) for encoder in (fast, exact))
     assert fast.dtype == torch.float32
     assert vectors.dtype == torch.float32
     assert torch.cosine_similarity(vectors, expected).min() > 0.999
     assert not torch.equal(vectors, expected)
+
+
+def test_bfloat16_rounds_products_only(encoder):
+    copy = merged(encoder.backbone, torch.bfloat16)
+    exact = {name for name, own in copy.named_parameters() if own.dtype == torch.float32}
+    assert exact == {name for name, _ in copy.named_parameters() if "embeddings" in name or "LayerNorm" in name}
+    embedding = encoder.backbone.get_base_model().embeddings.word_embeddings.weight
+    assert copy.embeddings.word_embeddings.weight.data_ptr() == embedding.data_ptr()
 
 
 @pytest.mark.parametrize("gradients", [True, False])
