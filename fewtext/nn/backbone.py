@@ -102,7 +102,10 @@ def attach_lora(backbone: Any, lora: Lora, seed: int) -> Any:
     Raises:
         EncoderError: a target or a first layer that the model does not have.
     """
-    from peft import LoraConfig, get_peft_model  # only here: a classifier without adapters answers sooner
+    # Only here: a classifier without adapters answers sooner.
+    from peft import LoraConfig, get_peft_model
+
+    from fewtext.nn.task_lora import allow_task_weights
 
     linears = {name.rsplit(".", 1)[-1] for name, module in backbone.named_modules() if isinstance(module, nn.Linear)}
     if unknown := sorted(set(lora.targets) - linears):
@@ -131,6 +134,7 @@ def attach_lora(backbone: Any, lora: Lora, seed: int) -> Any:
         model = get_peft_model(backbone, config)
     # Other readers put the adapter on a model that still has its pooler, which must stay without one.
     config.exclude_modules = ["pooler.dense"]
+    allow_task_weights(model)
     return model
 
 

@@ -20,7 +20,6 @@ from fewtext.nn.pooling import Pooler
 from fewtext.nn.prefix import FrozenPrefix
 from fewtext.nn.pretrained import Pretrained, locate
 from fewtext.nn.recipe import Recipe, read_recipe
-from fewtext.nn.task_linear import allow_task_weights
 from fewtext.nn.transformer import Transformer
 from fewtext.tensors import TaskState, Tokens
 
@@ -68,7 +67,7 @@ class Encoder(nn.Module):
         self.pool = Pooler(recipe, config.hidden_size, skip=self.prompt_tokens).requires_grad_(False)
         self.dimension = self.pool.dimension
         self.backbone: Any = backbone if lora is None else attach_lora(backbone, lora, seed)
-        self.task_weights = [] if lora is None else allow_task_weights(self.backbone)
+        self.task_weights = [name for name, _ in self.backbone.named_parameters() if "lora_" in name]
         freeze_linears(self.backbone)
         self.prefix = FrozenPrefix(backbone, lora.from_layer, cache_bytes) if lora and lora.from_layer else None
         self.transformer = Transformer(

@@ -8,6 +8,9 @@ with texts, and a block mask keeps them apart. Models that can do neither get on
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -18,6 +21,7 @@ from torch import Tensor
 TEXTS_PER_RUN = 16
 ROUND_TO = 8
 FILL_FROM, FILL_TO = 512, 64
+_TASK_SIZES: ContextVar[Sequence[int] | None] = ContextVar("task_sizes", default=None)
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,24 @@ class Layout(NamedTuple):
         return torch.zeros(same.shape, dtype=dtype, device=same.device).masked_fill_(~same, torch.finfo(dtype).min)[
             :, None
         ]
+
+
+@contextmanager
+def rows_per_task(sizes: Sequence[int]) -> Iterator[None]:
+    """Within this scope the rows of T tasks are so many each; elsewhere they are equally many.
+
+    A layer with weights for each task has to know, and the model that lies between cannot pass it on.
+    """
+    token = _TASK_SIZES.set(sizes)
+    try:
+        yield
+    finally:
+        _TASK_SIZES.reset(token)
+
+
+def task_sizes() -> Sequence[int] | None:
+    """Return how many rows each task has, or None where they are equally many."""
+    return _TASK_SIZES.get()
 
 
 def one_per_row(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,10 +13,9 @@ from torch import Tensor
 from torch.func import functional_call
 
 from fewtext.nn.backbone import first_position
-from fewtext.nn.layout import Layout, end_to_end, in_rows
+from fewtext.nn.layout import Layout, end_to_end, in_rows, rows_per_task
 from fewtext.nn.merge import merged, state_of
 from fewtext.nn.prefix import FrozenPrefix
-from fewtext.nn.task_linear import rows_per_task
 from fewtext.tensors import TaskState
 
 
@@ -78,7 +77,9 @@ class Transformer:
             inputs["runs"] = layout.runs
         else:
             layout = in_rows(ids, lengths, packed=self.packs, pad=self.pad)
-            inputs["attention_mask"] = layout.block_mask(self._precision(model)) if self.packs else (layout.text >= 0).long()
+            inputs["attention_mask"] = (
+                layout.block_mask(self._precision(model)) if self.packs else (layout.text >= 0).long()
+            )
         inputs["input_ids"] = layout.ids
         if self.packs:
             inputs["position_ids"] = layout.position + self._first_position
