@@ -1,10 +1,13 @@
 """Few-shot text classification that learns to learn.
 
-Names are imported when they are first used, so that `import fewtext` costs nothing.
+Names are imported when they are first used, so that `import fewtext` costs nothing. Its only effect is that
+transformers, imported before or after, knows our model type.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+import fewtext.autoclasses  # noqa: F401
 
 if TYPE_CHECKING:
     from fewtext.artifact import Artifact as Artifact

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,19 +14,19 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 from torch import Tensor
 
-from fewtext.artifact import Artifact, is_artifact
+from fewtext.artifact import Artifact
+from fewtext.artifact.layout import Style
+from fewtext.artifact.store import Onnx
+from fewtext.bases import fit_facts, load_base
 from fewtext.data.checks import batches, checked_labels, checked_texts
 from fewtext.data.texts import readable
 from fewtext.errors import ArtifactError, DataError, LearnerError
 from fewtext.heads import CHUNK, answers, fit_linear, fit_own
 from fewtext.learners import MetaLearner
-from fewtext.learners.prototypical import Prototypical
 from fewtext.nn.encoder import Encoder
 from fewtext.nn.matmul import fast_matmul
 from fewtext.nn.pretrained import best_local_base
 from fewtext.tensors import TaskState
-
-logger = logging.getLogger("fewtext")
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ class _Fitted:
     learner: MetaLearner
     classes: np.ndarray
     head: TaskState
+    facts: dict[str, Any]
 
 
 class FewShotClassifier(ClassifierMixin, BaseEstimator):
@@ -97,12 +97,14 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         learner = load_base(base)
         learner.to(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         words = self._words(classes)
+        start = time.perf_counter()
         with fast_matmul():
             if self.method == "linear":
-                head = fit_linear(learner, rows, numbers, words, self.C)
+                head, means = fit_linear(learner, rows, numbers, words, self.C)
             else:
-                head = fit_own(learner, rows, numbers, words)
-        self._fitted = _Fitted(base, learner, classes, head)
+                head, means = fit_own(learner, rows, numbers, words), None
+        facts = fit_facts(learner, classes, numbers, means, time.perf_counter() - start)
+        self._fitted = _Fitted(base, learner, classes, head, facts)
         return self
 
     def predict(self, texts: Iterable[str]) -> np.ndarray:
@@ -157,36 +159,64 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
         """The base it stands on: `base`, or what was chosen where that is None."""
         return self._state().base
 
-    def save_pretrained(self, folder: str | Path) -> Path:
+    @property
+    def facts_(self) -> dict[str, Any]:
+        """What the model card says about data and fitting; what is added here is saved, too."""
+        return self._state().facts
+
+    def save_pretrained(self, folder: str | Path, *, style: Style = "merged", onnx: Onnx | None = None) -> Path:
         """Write the classifier as safetensors and JSON; returns the folder. Training texts are not saved.
 
+        Args:
+            folder: where to.
+            style: `merged` stands alone and is a transformers model, too; `adapter` is small and names its base.
+            onnx: also export a merged one to ONNX, in full precision or with a smaller copy in int8.
+
         Raises:
-            ArtifactError: the folder holds something else, or labels that JSON cannot hold.
+            ArtifactError: the folder holds something else, labels that JSON cannot hold, or an impossible style.
         """
+        return self._artifact().save_pretrained(folder, style=style, onnx=onnx)
+
+    def push_to_hub(self, repo_id: str, *, style: Style = "merged", onnx: Onnx | None = None, **how: Any) -> str:
+        """Push the classifier to the hub as one commit, which it returns; see `Artifact.push_to_hub`."""
+        return self._artifact().push_to_hub(repo_id, style=style, onnx=onnx, **how)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        revision: str | None = None,
+        device: str | None = None,
+        token: str | bool | None = None,
+    ) -> FewShotClassifier:
+        """Load a classifier from a folder or from the hub; it gives the probabilities it gave when saved.
+
+        Args:
+            source: folder or hub id.
+            revision: commit, branch or tag on the hub.
+            device: where to run; `cuda` where there is one by default.
+            token: of the hub, where the one that is logged in is not meant.
+
+        Raises:
+            ArtifactError: not found, damaged, from a newer version, or not a classifier.
+        """
+        artifact = Artifact.from_pretrained(source, revision=revision, token=token)
+        if artifact.kind != "classifier":
+            raise ArtifactError(f"{source}: a meta-trained learner, not a classifier. Give it as base and fit.")
+        own = cls(base=str(source), device=device, **artifact.settings)
+        learner = artifact.learner.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        head = {name: tensor.to(learner.encoder.device) for name, tensor in artifact.head.items()}
+        own._fitted = _Fitted(str(source), learner, np.array(artifact.labels), head, dict(artifact.facts))
+        return own
+
+    def _artifact(self) -> Artifact:
         state = self._state()
         labels = state.classes.tolist()
         if not all(isinstance(label, str | int | float | bool) for label in labels):
             raise ArtifactError(f"labels of type {type(labels[0]).__name__} cannot be saved. Use strings or numbers.")
         settings = {"method": self.method, "names": self.names, "C": self.C}
-        return Artifact("classifier", state.learner, state.head, tuple(labels), settings).save(folder)
-
-    @classmethod
-    def from_pretrained(
-        cls, source: str | Path, *, revision: str | None = None, device: str | None = None
-    ) -> FewShotClassifier:
-        """Load a classifier from a folder or from the hub; it gives the probabilities it gave when saved.
-
-        Raises:
-            ArtifactError: not found, damaged, from a newer version, or not a classifier.
-        """
-        artifact = Artifact.load(source, revision=revision)
-        if artifact.kind != "classifier":
-            raise ArtifactError(f"{source}: a meta-trained learner, not a classifier. Give it as base and fit.")
-        own = cls(base=str(source), device=device, **artifact.settings)
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        head = {name: tensor.to(device) for name, tensor in artifact.head.items()}
-        own._fitted = _Fitted(str(source), artifact.learner.to(device), np.array(artifact.labels), head)
-        return own
+        return Artifact("classifier", state.learner, state.head, tuple(labels), settings, state.facts)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_fitted")
@@ -218,24 +248,3 @@ class FewShotClassifier(ClassifierMixin, BaseEstimator):
 
         places, probabilities = answers(state.learner, state.head, rows, best)
         return state.classes[places], probabilities
-
-
-@cache
-def _load(base: str) -> MetaLearner:
-    if is_artifact(base):
-        return Artifact.load(base).learner
-    learner = Prototypical(Encoder.from_pretrained(base)).eval()
-    logger.info("FewShotClassifier: base %s, as it was pretrained", base)
-    return learner
-
-
-def load_base(base: str | Path | Encoder | MetaLearner) -> MetaLearner:
-    """Return the learner behind a base; what is named by a string is loaded once per process.
-
-    Raises:
-        EncoderError: no such encoder.
-        ArtifactError: a folder with a damaged artifact.
-    """
-    if isinstance(base, MetaLearner):
-        return base
-    return Prototypical(base).eval() if isinstance(base, Encoder) else _load(str(base))

@@ -1,4 +1,4 @@
-"""The `fewtext` command: train, test, fit, predict, info."""
+"""The `fewtext` command: train, test, fit, predict, push, info."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from fewtext.errors import FewtextError
 from fewtext.jobs.fit import Fit, fit
 from fewtext.jobs.launch import started_processes
 from fewtext.jobs.predict import Predict, predict
+from fewtext.jobs.push import Push, push
 from fewtext.jobs.test import Test, test
 from fewtext.jobs.train import Train, train
 from fewtext.learners import LEARNERS, learner_class
@@ -102,6 +103,11 @@ def _predict(arguments: Sequence[str]) -> None:
         _print(message)
 
 
+def _push(arguments: Sequence[str]) -> None:
+    options = _parse(Push, "push", arguments)
+    _print(f"pushed {options.repo_id} at {push(options)}")
+
+
 def _info(arguments: Sequence[str]) -> None:
     options = _parse(Info, "info", arguments)
     if options.artifact is None:
@@ -120,6 +126,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
     "test": (_test, "measure a learner on unseen classes, beside the frozen encoder"),
     "fit": (_fit, "fit a classifier to a few labelled texts"),
     "predict": (_predict, "classify texts with a saved classifier"),
+    "push": (_push, "push a learner or a classifier to the hub"),
     "info": (_info, "describe an artifact, a data card, or this installation"),
 }
 
@@ -135,6 +142,7 @@ examples:
   fewtext train prototypical --card everyday --out runs/everyday
   fewtext test runs/everyday --card everyday
   fewtext fit intents.csv --base runs/everyday --out my-intents
+  fewtext push my-intents me/my-intents --private
 
 `fewtext COMMAND --help` lists a command's options."""
 

@@ -31,3 +31,11 @@ class ArtifactError(FewtextError, RuntimeError):
 
 class PredictionError(FewtextError, RuntimeError):
     """Classifying a file cannot start or go on."""
+
+
+class HubError(ArtifactError):
+    """The hub cannot be used, or does not let us."""
+
+
+class PushConflictError(HubError):
+    """Somebody else changed the repository between reading and writing it."""

@@ -31,8 +31,8 @@ LOGITS = 2**22  # held at a time
 
 def fit_linear(
     learner: MetaLearner, texts: Sequence[str], labels: np.ndarray, words: Sequence[str], C: float
-) -> TaskState:
-    """Return a linear head on the learner's encoder.
+) -> tuple[TaskState, Tensor]:
+    """Return a linear head on the learner's encoder, and the direction of each class's mean embedding `[N, D]`.
 
     Args:
         learner: the base.
@@ -46,10 +46,24 @@ def fit_linear(
     numbers = torch.from_numpy(np.concatenate([labels, named]).astype(np.int64))
     if len(words) > MOST_CLASSES:
         logger.info("%d classes are more than %d: class means, not logistic regression", len(words), MOST_CLASSES)
-        weight, bias = SCALE * _directions(learner.encoder, rows, numbers, len(words)), torch.zeros(len(words))
+        means = _directions(learner.encoder, rows, numbers, len(words)).cpu()
+        weight, bias = SCALE * means, torch.zeros(len(words))
     else:
-        weight, bias = _regression(_unit(learner.encoder, rows).cpu(), numbers, C)
-    return {"weight": weight.to(learner.encoder.device), "bias": bias.to(learner.encoder.device)}
+        vectors = _unit(learner.encoder, rows).cpu()
+        means = F.normalize(torch.zeros(len(words), vectors.shape[1]).index_add_(0, numbers, vectors), dim=1)
+        weight, bias = _regression(vectors, numbers, C)
+    return {"weight": weight.to(learner.encoder.device), "bias": bias.to(learner.encoder.device)}, means
+
+
+def most_alike(means: Tensor, pairs: int) -> list[tuple[int, int, float]]:
+    """Return the classes that are most easily confused, by the cosine similarity of their means `[N, D]`."""
+    if len(means) > MOST_CLASSES:
+        return []
+    first, second = torch.triu_indices(len(means), len(means), offset=1)
+    cosines = (means @ means.T)[first, second]
+    values, places = cosines.topk(min(pairs, len(cosines)))
+    chosen = zip(first[places].tolist(), second[places].tolist(), values.tolist(), strict=True)
+    return [(a, b, round(value, 3)) for a, b, value in chosen]
 
 
 def fit_own(learner: MetaLearner, texts: Sequence[str], labels: np.ndarray, words: Sequence[str]) -> TaskState:

@@ -122,10 +122,19 @@ def _commit() -> str | None:
     return show.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
 
 
-def _machine() -> dict[str, Any]:
-    processor = platform.processor() or platform.machine()
+def hardware(device: Any = None) -> str:
+    """Return the name of a GPU, given as a torch device, or else of this machine's processor."""
+    if device is not None and device.type == "cuda":
+        import torch
+
+        return torch.cuda.get_device_name(device)
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        processor = names[0] if names else processor
-    return {"processor": processor, "cores": os.cpu_count(), "system": platform.system()}
+        if names:
+            return names[0]
+    return platform.processor() or platform.machine()
+
+
+def _machine() -> dict[str, Any]:
+    return {"processor": hardware(), "cores": os.cpu_count(), "system": platform.system()}

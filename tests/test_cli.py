@@ -184,7 +184,7 @@ def test_an_interrupted_run_is_resumed_only_when_asked(tiny_folder, tmp_path, ca
     assert main(job) == 1
     assert "Go on with --resume" in capsys.readouterr().err
     assert main([*job, "--resume"]) == 0
-    for name in ("learner/adapter_model.safetensors", "learner/learner.safetensors"):
+    for name in ("learner/adapter/adapter_model.safetensors", "learner/learner.safetensors"):
         assert (out / name).read_bytes() == (whole / name).read_bytes()
     assert not (out / "checkpoints").exists()
 

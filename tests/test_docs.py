@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import re
 import subprocess
@@ -9,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from hub.server import Hub, running
+
+from fewtext.nn.pretrained import MINILM, locate
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -67,6 +71,51 @@ def test_the_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
     assert any("− frozen prototypes" in row.name for row in names["rows"])
 
 
+RUN_AGAINST_A_HUB = """
+import contextlib, io, json, subprocess, sys
+names, printed = {}, ""
+for kind, code in json.load(open(sys.argv[1])):
+    if kind == "python":
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            exec(code, names)
+        printed = output.getvalue()
+    elif kind == "bash":
+        subprocess.run(["bash", "-c", code], check=True)
+    else:
+        assert printed == code, (printed, code)
+"""
+
+
+@pytest.mark.slow
+def test_publishing_runs_against_a_hub(tmp_path):
+    hub, package = Hub("lfs"), locate(MINILM).folder
+    hub.create(MINILM)
+    hub.commit(MINILM, {str(p.relative_to(package)): p.read_bytes() for p in package.rglob("*") if p.is_file()})
+    code = [(kind, SHELL + fewer(code) if kind == "bash" else code) for kind, code in blocks("recipes/publishing.md")]
+    (tmp_path / "code.json").write_text(json.dumps(code))
+    with running(hub) as endpoint:
+        environment = os.environ | {
+            "HF_ENDPOINT": endpoint,
+            "HF_HOME": str(tmp_path / "home"),
+            "HF_TOKEN": "hf_test",
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1",
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", RUN_AGAINST_A_HUB, str(tmp_path / "code.json")],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment,
+            cwd=tmp_path,
+            timeout=600,
+        )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert {"me/my-intents", "me/everyday-base", "me/everyday-base-private", "my-team/intents"} <= hub.repos.keys()
+    assert "prototypical" in (tmp_path / "info.json").read_text()
+
+
 @pytest.fixture
 def _forget_dot():
     yield
@@ -90,7 +139,7 @@ def test_the_learner_of_the_tutorial_keeps_the_contract(tmp_path, tiny_folder):
     assert (out / "learner" / "manifest.json").is_file()
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "recipes/README.md"])
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "recipes/README.md", "recipes/publishing.md"])
 def test_links_lead_somewhere(name):
     document = ROOT / name
     for target in re.findall(r"\]\(([^)#]+)\)", document.read_text("utf-8")):

@@ -10,7 +10,7 @@ import pytest
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 SCRIPTS = sorted(path for path in RECIPES.glob("*.py") if path.name != "__init__.py")
-RUN = {"adapt.py", "demo.py", "meta_test.py", "meta_train.py", "predict.py"}
+RUN = {"adapt.py", "demo.py", "meta_test.py", "meta_train.py", "predict.py", "push.py"}
 
 
 def program(name, *arguments):

@@ -12,6 +12,8 @@ import tyro
 
 from fewtext.classifier import FewShotClassifier
 from fewtext.data.load import load_texts
+from fewtext.data.texts import LabeledTexts
+from fewtext.jobs.push import data_facts, result_facts
 from fewtext.metrics.scores import accuracy, macro_f1
 from fewtext.results import Row, write_results
 
@@ -34,6 +36,10 @@ class Fit:
         split: fit to this row split (train, say) where the data have several.
         test: a second file, or a row split of the same data, to measure accuracy on.
         data_root: folder in which data cards find their data.
+        style: `merged` stands alone and is a transformers model, too; `adapter` is small and names its base.
+        onnx: also export to ONNX, in full precision or with a smaller copy in int8; with `test` it is measured, too.
+        push_to_hub: push the classifier to this repository (owner/name).
+        private: make a new repository private.
     """
 
     data: Annotated[str, tyro.conf.Positional]
@@ -49,6 +55,10 @@ class Fit:
     split: str | None = None
     test: str | None = None
     data_root: Path | None = None
+    style: Literal["merged", "adapter"] = "merged"
+    onnx: Literal["fp32", "int8"] | None = None
+    push_to_hub: str | None = None
+    private: bool = False
 
 
 def fit(options: Fit) -> tuple[FewShotClassifier, list[Row]]:
@@ -80,6 +90,31 @@ def fit(options: Fit) -> tuple[FewShotClassifier, list[Row]]:
             Row(f"{held_out.name}/macro-F1", macro_f1(guesses, truth), "macro-F1", n=len(held_out)),
             Row(f"{held_out.name}/predict", len(held_out) / seconds, "texts/s", n=len(held_out)),
         ]
-    classifier.save_pretrained(options.out)
+    known = data_facts([options.data])
+    classifier.facts_.update(data=known, results=result_facts(rows))
+    classifier.save_pretrained(options.out, style=options.style, onnx=options.onnx)
+    if options.onnx is not None and options.test is not None:
+        rows += _measure_onnx(options.out, held_out, int8=options.onnx == "int8")
     write_results(options.out / "results.json", rows)
+    if options.push_to_hub is not None:
+        how = {"style": options.style, "onnx": options.onnx, "private": options.private or None}
+        classifier.push_to_hub(options.push_to_hub, **how)
     return classifier, rows
+
+
+def _measure_onnx(folder: Path, texts: LabeledTexts, *, int8: bool) -> list[Row]:
+    """Return the accuracy of the exported files: of the smaller one beside the other, since it costs some."""
+    from fewtext.artifact.onnx import onnx_labels
+
+    truth = texts.labels
+    names = {label: number for number, label in enumerate(texts.classes)}
+    classes = np.array(
+        [names.get(label, -1) for label in FewShotClassifier.from_pretrained(folder).classes_.tolist()]
+    )
+    full = accuracy(classes[onnx_labels(folder, texts.texts)], truth)
+    rows = [Row(f"{texts.name}/accuracy, ONNX", full, "accuracy", n=len(texts))]
+    if int8:
+        small = accuracy(classes[onnx_labels(folder, texts.texts, int8=True)], truth)
+        name = f"{texts.name}/accuracy, ONNX in int8"
+        rows.append(Row(name, small, "accuracy", n=len(texts), peer="full precision", peer_value=full))
+    return rows

@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 import tyro
 from accelerate import Accelerator
 
-from fewtext.artifact import is_artifact
-from fewtext.classifier import load_base
+from fewtext.artifact import describe, is_artifact
+from fewtext.bases import load_base, names_artifact
 from fewtext.data.episode_file import read_episodes, write_episodes
 from fewtext.data.sampler import EpisodeSampler
+from fewtext.errors import LearnerError
 from fewtext.jobs.options import Data, Episodes
 from fewtext.nn.encoder import Encoder
 from fewtext.results import Row, write_results
@@ -51,8 +52,7 @@ def test(options: Test) -> list[Row]:
     accelerator = Accelerator()
     learner = load_base(options.learner)
     learner.to(accelerator.device)
-    source = learner.encoder.source
-    frozen = Encoder.from_pretrained(source.id or source.folder, revision=source.revision).to(accelerator.device)
+    frozen = _frozen(options.learner, learner.encoder).to(accelerator.device)
     texts = options.data.parts()[options.part]
     episodes: Any = options.number
     if options.episodes_file is not None:
@@ -80,3 +80,18 @@ def test(options: Test) -> list[Row]:
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return rows
+
+
+def _frozen(source: str, encoder: Encoder) -> Encoder:
+    """Return the encoder as it was before meta-training."""
+    named = describe(source)["encoder"] if names_artifact(source) else {"id": encoder.source.id, "revision": None}
+    if named["id"] is not None:
+        return Encoder.from_pretrained(named["id"], revision=named["revision"] or encoder.source.revision)
+    if named.get("trained"):
+        raise LearnerError(f"{source}: all weights were trained, and its base has no name to compare it with.")
+    frozen = Encoder.from_pretrained(encoder.source.folder)
+    if encoder.lora is not None:  # its folder may have the adapter merged; its weights do not
+        own = encoder.backbone.get_base_model().state_dict()
+        base = {name.replace(".base_layer", ""): weight for name, weight in own.items() if "lora_" not in name}
+        frozen.backbone.load_state_dict(base)
+    return frozen

@@ -18,12 +18,13 @@ from fewtext.data.sampler import EpisodeSampler, EpisodeSpec
 from fewtext.errors import TrainingError
 from fewtext.files import write_json
 from fewtext.jobs.options import Data, Episodes
+from fewtext.jobs.push import data_facts
 from fewtext.jobs.report import describe_run, write_history
 from fewtext.learners import learner_class
 from fewtext.nn.backbone import Lora
 from fewtext.nn.encoder import Encoder
 from fewtext.nn.pretrained import MINILM
-from fewtext.results import Row, versions, write_results
+from fewtext.results import Row, hardware, versions, write_results
 from fewtext.run import TrainConfig, TrainHistory
 from fewtext.training import meta_train
 
@@ -51,6 +52,8 @@ class Train:
         resume: go on from the newest checkpoint in `out`.
         dry_run: only say what would be done: classes, episodes, trainable weights, time and memory.
         log_with: trackers to report to (tensorboard, trackio, wandb, mlflow, …), as accelerate names them.
+        push_to_hub: push the trained learner to this repository (owner/name).
+        private: make a new repository private.
     """
 
     data: Data = field(default_factory=Data)
@@ -68,6 +71,8 @@ class Train:
     resume: bool = False
     dry_run: bool = False
     log_with: tuple[str, ...] = ()
+    push_to_hub: str | None = None
+    private: bool = False
 
 
 def train(name: str, learner_config: Any, options: Train) -> tuple[Path, TrainHistory]:
@@ -123,18 +128,23 @@ def train(name: str, learner_config: Any, options: Train) -> tuple[Path, TrainHi
         seconds = time.perf_counter() - start
         if accelerator.is_main_process:
             facts = {
-                "data": {"sources": [texts.name for texts in parts["train"]], "split": options.data.split},
+                "data": data_facts(options.data.card, options.data.split),
                 "fingerprints": {texts.name: texts.fingerprint() for texts in parts["train"]},
                 "excluded": dict(episodes.excluded),
                 "episodes": str(episodes.spec),
                 "loop": asdict(options.loop),
                 "seed": options.seed,
                 "best_step": history.best_step,
+                "seconds": round(seconds, 1),
+                "hardware": hardware(accelerator.device),
             }
-            Artifact("learner", learner, facts=facts).save(out / "learner")
+            artifact = Artifact("learner", learner, facts=facts)
+            artifact.save_pretrained(out / "learner")
             write_history(out, history)
             write_results(out / "results.json", _training_rows(history, f"{place}/{name}", seconds))
             shutil.rmtree(checkpoints.folder, ignore_errors=True)  # of use only to a run that was interrupted
+            if options.push_to_hub is not None:
+                artifact.push_to_hub(options.push_to_hub, private=options.private or None)
         accelerator.wait_for_everyone()
     accelerator.end_training()
     return out, history
@@ -143,7 +153,7 @@ def train(name: str, learner_config: Any, options: Train) -> tuple[Path, TrainHi
 def describe_options(name: str, learner_config: Any, options: Train) -> dict[str, Any]:
     """Return the settings of a run as plain JSON, without the places on this machine."""
     settings = asdict(options)
-    for key in ("out", "resume", "dry_run"):
+    for key in ("out", "resume", "dry_run", "push_to_hub", "private"):
         del settings[key]
     settings["data"] |= {"data_root": None, "card": [Path(card).name for card in options.data.card]}
     settings["base"] = Path(options.base).name if Path(options.base).is_dir() else options.base

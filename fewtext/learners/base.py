@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -54,6 +55,7 @@ class MetaLearner(nn.Module, ABC):
     def __init__(self, encoder: Encoder, config: Any = None) -> None:
         super().__init__()
         self.encoder = encoder
+        self.facts: Mapping[str, Any] = {}  # how it came about; travels with what is saved
         self.config = self.Config() if config is None else config
 
     @abstractmethod
@@ -63,6 +65,15 @@ class MetaLearner(nn.Module, ABC):
     @abstractmethod
     def predict(self, state: TaskState, query: Tokens) -> Tensor:
         """Return the logits `[T, Q, N]` of the queries under the adapted state."""
+
+    def linear(self, state: TaskState) -> tuple[TaskState, Tensor, Tensor] | None:
+        """Return one task's head as a linear one on embeddings of length 1, for readers that know no other.
+
+        It is the task's own weights of the backbone by name (none, for most learners), `weight` `[N, D]` and `bias`
+        `[N]`; the logits may differ from those of `predict` by a number that is the same for all classes. None where
+        the head is not linear. A classifier's linear head comes as it is.
+        """
+        return ({}, state["weight"], state["bias"]) if "weight" in state else None
 
     def forward(self, episodes: EpisodeBatch) -> MetaOutput:
         """Return the loss of a batch of episodes: by default the queries' cross-entropy."""

@@ -81,6 +81,13 @@ class FirstOrderMAML(MetaLearner, name="fomaml"):
         """Return the logits of the adapted head on the adapted encoder."""
         return mask_classes(self._logits(state, query), state[MASK])
 
+    def linear(self, state: TaskState) -> tuple[TaskState, Tensor, Tensor] | None:
+        """Return the adapted head, and the fast weights it belongs to."""
+        if HEAD not in state:
+            return super().linear(state)
+        weight = self.log_scale.exp() * state[HEAD][0]
+        return {name: state[name][0] for name in self.fast}, weight, weight.new_zeros(len(weight))
+
     def forward(self, episodes: EpisodeBatch) -> MetaOutput:
         """Return the queries' loss after the last step, and a share of it after each earlier one."""
         *earlier, last = self._states(episodes.support)

@@ -55,6 +55,16 @@ class Prototypical(MetaLearner, name="prototypical"):
         """Return scaled similarities to the prototypes."""
         return self._logits(state, F.normalize(self.encoder(query), dim=-1))
 
+    def linear(self, state: TaskState) -> tuple[TaskState, Tensor, Tensor] | None:
+        """Return the prototypes as a linear head: |x − p|² = 1 − 2 x·p + |p|² for x of length 1."""
+        if "prototypes" not in state:
+            return super().linear(state)
+        scale, prototypes = self.log_scale.exp(), state["prototypes"][0]
+        if self.config.distance == "cosine":
+            weight = scale * F.normalize(prototypes, dim=-1)
+            return {}, weight, weight.new_zeros(len(weight))
+        return {}, 2 * scale * prototypes, -scale * prototypes.square().sum(-1)
+
     def forward(self, episodes: EpisodeBatch) -> MetaOutput:
         """Return the queries' loss against the examples alone and against the names alone.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers.utils import logging
 
 from fewtext.errors import EncoderError
 from fewtext.nn import attention
@@ -62,7 +65,8 @@ def load_backbone(source: Pretrained) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
         # Named here, so that a config.json cannot ask for a kernel from the hub; some models have no fused one.
         kernels = (attention.NAME,) if first_position(config) is not None else ("sdpa", "eager")
-        backbone, info = _load_weights(source, config, kernels)
+        with _quiet():
+            backbone, info = _load_weights(source, config, kernels)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise EncoderError(f"base {name}: cannot be loaded ({reason}).") from error
@@ -77,6 +81,17 @@ def load_backbone(source: Pretrained) -> tuple[Any, Any]:
     # peft and transformers write this name into what they save; a local path must not get there.
     backbone.name_or_path = backbone.config._name_or_path = source.id or ""
     return backbone.eval(), tokenizer
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from reporting what is checked here: missing weights, above all those of a pooler."""
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _load_weights(source: Pretrained, config: Any, kernels: tuple[str, ...]) -> tuple[Any, dict[str, Any]]:

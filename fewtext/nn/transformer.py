@@ -5,7 +5,8 @@ How tasks and texts share forward passes is decided here and nowhere else.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -53,6 +54,18 @@ class Transformer:
             return self._run(self.backbone, ids, lengths, weights)[0]
         hidden = self.prefix.hidden(ids, lengths.reshape(-1), self._below)
         return self._run(self.backbone, ids, lengths, weights, hidden)[0]
+
+    @contextmanager
+    def full_precision(self) -> Iterator[None]:
+        """Within this context nothing is computed in bfloat16."""
+        if not self.bf16:
+            yield
+            return
+        kept, self._merged, self.bf16 = self._merged, None, False
+        try:
+            yield
+        finally:
+            self._merged, self.bf16 = kept, True
 
     def _below(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Return what the frozen layers of the prefix give, `[total, H]`."""

@@ -45,7 +45,7 @@ def _classifying(folder: Path, *, encode_only: bool) -> Side:
 
     texts = json.loads((folder / "inputs.json").read_text("utf-8"))["texts"]
     if encode_only:
-        work = Artifact.load(folder / "classifier").learner.encoder.encode
+        work = Artifact.from_pretrained(folder / "classifier").learner.encoder.encode
     else:
         work = FewShotClassifier.from_pretrained(folder / "classifier").predict
 

@@ -13,6 +13,7 @@ from fewtext import Artifact, Collator, Encoder, EpisodeSampler, EpisodeSpec, Lo
 from fewtext.artifact import LAYOUT, describe
 from fewtext.errors import ArtifactError, EncoderError
 from fewtext.files import sha256
+from fewtext.nn.pretrained import Pretrained, locate
 
 
 def logits(learner, toy):
@@ -33,8 +34,24 @@ def changed(encoder):
 
 
 @pytest.fixture
-def saved(tiny_lora, tmp_path):
-    return Artifact("learner", Prototypical(tiny_lora), facts={"seed": 3}).save(tmp_path / "learner")
+def named(tiny_folder, monkeypatch):
+    """The tiny encoder with LoRA, under the name of a hub model."""
+
+    def locate_tiny(base, revision=None):
+        return Pretrained(tiny_folder, base, revision) if base == "someone/tiny" else locate(base, revision)
+
+    monkeypatch.setattr("fewtext.nn.encoder.locate", locate_tiny)
+    return changed(Encoder.from_pretrained("someone/tiny", lora=Lora(rank=2)))
+
+
+@pytest.fixture
+def saved(named, tmp_path):
+    return Artifact("learner", Prototypical(named), facts={"seed": 3}).save_pretrained(tmp_path / "learner")
+
+
+@pytest.fixture
+def whole(tiny_lora, tmp_path):
+    return Artifact("learner", Prototypical(tiny_lora), facts={"seed": 3}).save_pretrained(tmp_path / "learner")
 
 
 def remake_manifest(folder):
@@ -49,37 +66,37 @@ def test_a_loaded_learner_gives_the_logits_it_gave_when_saved(kind, toy, tiny_fo
     encoder = Encoder.from_pretrained(tiny_folder, lora=Lora(rank=2) if kind == "lora" else None)
     learner = Prototypical(encoder if kind == "frozen" else changed(encoder))
     expected = logits(learner, toy)
-    Artifact("learner", learner).save(tmp_path / "a")
-    torch.testing.assert_close(logits(Artifact.load(tmp_path / "a").learner, toy), expected, atol=0, rtol=0)
+    Artifact("learner", learner).save_pretrained(tmp_path / "a")
+    torch.testing.assert_close(logits(Artifact.from_pretrained(tmp_path / "a").learner, toy), expected)
 
 
 def test_an_artifact_of_a_local_base_stands_alone(toy, tiny_folder, tmp_path):
     base = shutil.copytree(tiny_folder, tmp_path / "base")
     learner = Prototypical(changed(Encoder.from_pretrained(base, lora=Lora(rank=2))))
     expected = logits(learner, toy)
-    Artifact("learner", learner).save(tmp_path / "a")
+    Artifact("learner", learner).save_pretrained(tmp_path / "a")
     shutil.rmtree(base)
-    torch.testing.assert_close(logits(Artifact.load(tmp_path / "a").learner, toy), expected, atol=0, rtol=0)
+    torch.testing.assert_close(logits(Artifact.from_pretrained(tmp_path / "a").learner, toy), expected)
     assert not any(str(tmp_path) in path.read_text("utf-8") for path in (tmp_path / "a").rglob("*.json"))
 
 
 def test_a_public_base_is_named_and_not_copied(tmp_path):
     learner = Prototypical(Encoder.from_pretrained("sentence-transformers/all-MiniLM-L6-v2", lora=Lora(rank=2)))
-    folder = Artifact("learner", learner).save(tmp_path / "a")
-    assert sum(path.stat().st_size for path in folder.rglob("*")) < 1_000_000
+    folder = Artifact("learner", learner).save_pretrained(tmp_path / "a")
+    assert sum(path.stat().st_size for path in folder.rglob("*")) < 1_500_000
     encoder = describe(folder)["encoder"]
     assert encoder["id"] == "sentence-transformers/all-MiniLM-L6-v2"
-    assert encoder["included"] is False
+    assert not (folder / LAYOUT.encoder).exists()
     assert len(encoder["sha256"]) == 64
     assert json.loads((folder / LAYOUT.adapter_config).read_text())["base_model_name_or_path"] == encoder["id"]
-    assert Artifact.load(folder).learner.encoder.source.id == encoder["id"]
+    assert Artifact.from_pretrained(folder).learner.encoder.source.id == encoder["id"]
 
 
-def test_peft_reads_the_adapter(saved, tiny_lora, tiny_folder):
+def test_peft_reads_the_adapter(saved, named, tiny_folder):
     other = PeftModel.from_pretrained(AutoModel.from_pretrained(tiny_folder), str(saved)).eval()
-    ids = torch.tensor([tiny_lora.tokenize(["where is my card"])[0]])
+    ids = torch.tensor([named.tokenize(["where is my card"])[0]])
     with torch.no_grad():
-        expected = tiny_lora.backbone(input_ids=ids).last_hidden_state
+        expected = named.backbone(input_ids=ids).last_hidden_state
         torch.testing.assert_close(other(input_ids=ids).last_hidden_state, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -89,44 +106,44 @@ def test_facts_survive_and_are_read_without_weights(saved):
 
 
 @pytest.mark.parametrize(
-    "name", ["fewtext.json", "learner.safetensors", "adapter_model.safetensors", "encoder/config.json"]
+    "name", ["fewtext.json", "learner.safetensors", "adapter/adapter_model.safetensors", "encoder/config.json"]
 )
-def test_a_flipped_byte_is_found(saved, name):
-    content = bytearray((saved / name).read_bytes())
+def test_a_flipped_byte_is_found(whole, name):
+    content = bytearray((whole / name).read_bytes())
     content[len(content) // 2] ^= 1
-    (saved / name).write_bytes(content)
+    (whole / name).write_bytes(content)
     with pytest.raises(ArtifactError, match=f"{name} is damaged"):
-        Artifact.load(saved)
+        Artifact.from_pretrained(whole)
 
 
 @pytest.mark.parametrize("name", ["learner.safetensors", "adapter_model.safetensors", "manifest.json"])
 def test_a_missing_file_is_found(saved, name):
     (saved / name).unlink()
     with pytest.raises(ArtifactError, match=name):
-        Artifact.load(saved)
+        Artifact.from_pretrained(saved)
 
 
 @pytest.mark.parametrize(
     "name",
     ["head.safetensors", "encoder/model-2.safetensors", "encoder/1_Dense/config.json", "encoder/adapter_config.json"],
 )
-def test_a_file_the_manifest_does_not_list_is_refused(saved, name):
-    (saved / name).parent.mkdir(exist_ok=True)
-    (saved / name).write_bytes(b"slipped in")
+def test_a_file_the_manifest_does_not_list_is_refused(whole, name):
+    (whole / name).parent.mkdir(exist_ok=True)
+    (whole / name).write_bytes(b"slipped in")
     with pytest.raises(ArtifactError, match=f"{name} is not in manifest.json"):
-        Artifact.load(saved)
+        Artifact.from_pretrained(whole)
 
 
 def test_a_manifest_must_list_the_description(saved):
     path = saved / LAYOUT.manifest
     path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != LAYOUT.description}))
     with pytest.raises(ArtifactError, match=r"fewtext\.json is not in manifest\.json"):
-        Artifact.load(saved)
+        Artifact.from_pretrained(saved)
 
 
 def test_results_written_beside_an_artifact_do_no_harm(saved):
     (saved / "results.json").write_text("[]")
-    assert Artifact.load(saved).facts == {"seed": 3}
+    assert Artifact.from_pretrained(saved).facts == {"seed": 3}
 
 
 def test_nan_is_refused(saved):
@@ -137,7 +154,7 @@ def test_nan_is_refused(saved):
     save_file(tensors, path)
     remake_manifest(saved)
     with pytest.raises(ArtifactError, match="NaN"):
-        Artifact.load(saved)
+        Artifact.from_pretrained(saved)
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "shape"])
@@ -154,7 +171,7 @@ def test_tensors_that_do_not_fit_are_refused(saved, change):
     save_file(tensors, path)
     remake_manifest(saved)
     with pytest.raises(ArtifactError, match=r"do not fit|is needed"):
-        Artifact.load(saved)
+        Artifact.from_pretrained(saved)
 
 
 def edited(folder, **entries):
@@ -166,51 +183,51 @@ def edited(folder, **entries):
 
 def test_a_newer_format_is_refused_with_the_version_it_needs(saved):
     with pytest.raises(ArtifactError, match=r"format version 99.*Use fewtext 7\.0"):
-        Artifact.load(edited(saved, format_version=99, fewtext_version="7.0"))
+        Artifact.from_pretrained(edited(saved, format_version=99, fewtext_version="7.0"))
 
 
 def test_an_unknown_learner_is_refused(saved):
     with pytest.raises(ArtifactError, match="no learner 'magic'"):
-        Artifact.load(edited(saved, learner={"name": "magic", "config": {}}))
+        Artifact.from_pretrained(edited(saved, learner={"name": "magic", "config": {}}))
 
 
 def test_another_base_than_the_one_named_is_refused(tmp_path):
     learner = Prototypical(Encoder.from_pretrained("sentence-transformers/all-MiniLM-L6-v2"))
-    folder = Artifact("learner", learner).save(tmp_path / "a")
+    folder = Artifact("learner", learner).save_pretrained(tmp_path / "a")
     encoder = describe(folder)["encoder"] | {"sha256": "0" * 64}
     with pytest.raises(ArtifactError, match="has other weights"):
-        Artifact.load(edited(folder, encoder=encoder))
+        Artifact.from_pretrained(edited(folder, encoder=encoder))
 
 
 def test_a_base_that_is_not_there_is_an_encoder_error(saved):
-    encoder = describe(saved)["encoder"] | {"included": False, "id": "nobody/nothing"}
+    encoder = describe(saved)["encoder"] | {"id": "nobody/nothing"}
     with pytest.raises(EncoderError, match="nobody/nothing"):
-        Artifact.load(edited(saved, encoder=encoder))
+        Artifact.from_pretrained(edited(saved, encoder=encoder))
 
 
 def test_saving_never_touches_a_folder_of_something_else(tiny_lora, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ArtifactError, match="not a fewtext artifact"):
-        Artifact("learner", Prototypical(tiny_lora)).save(tmp_path)
+        Artifact("learner", Prototypical(tiny_lora)).save_pretrained(tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
 def test_a_failed_save_leaves_the_old_artifact(saved, tiny_lora, monkeypatch, toy):
-    expected = logits(Artifact.load(saved).learner, toy)
+    expected = logits(Artifact.from_pretrained(saved).learner, toy)
 
-    def broken(self, folder):
+    def broken(self, folder, *given):
         (folder / "half").write_text("written")
         raise OSError("disk full")
 
     monkeypatch.setattr(Artifact, "_write", broken)
     with pytest.raises(OSError, match="disk full"):
-        Artifact("learner", Prototypical(tiny_lora)).save(saved)
-    torch.testing.assert_close(logits(Artifact.load(saved).learner, toy), expected)
+        Artifact("learner", Prototypical(tiny_lora)).save_pretrained(saved)
+    torch.testing.assert_close(logits(Artifact.from_pretrained(saved).learner, toy), expected)
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
 
 
 def test_no_artifact_is_an_artifact_error(tmp_path):
     with pytest.raises(ArtifactError, match=r"no fewtext\.json"):
-        Artifact.load(tmp_path)
+        Artifact.from_pretrained(tmp_path)
     with pytest.raises(ArtifactError, match="no such folder, and it cannot be had from the hub"):
-        Artifact.load("nobody/nothing")
+        Artifact.from_pretrained("nobody/nothing")
