@@ -13,7 +13,5 @@ def _register_config(module: ModuleType) -> None:
 
 
 @when_imported("transformers.models.auto.modeling_auto")
-def _register_model(module: ModuleType) -> None:
-    from fewtext.nn.sequence_classifier import FewtextConfig, FewtextForSequenceClassification
-
-    module.AutoModelForSequenceClassification.register(FewtextConfig, FewtextForSequenceClassification, exist_ok=True)
+def _register_model(_module: ModuleType) -> None:
+    import fewtext.nn.sequence_classifier  # noqa: F401  (registers itself)

@@ -87,7 +87,7 @@ class Checkpoints:
                 for name, expected in read_json(place / MANIFEST).items():
                     if not (place / name).is_file() or sha256(place / name) != expected:
                         raise ArtifactError(f"{name} is damaged")
-                state = read_json(place / STATE)
+                state = read_json(place / STATE, most=2**30)
                 tensors = {path.stem: read_tensors(path) for path in sorted(place.glob("*.safetensors"))}
             except ArtifactError as error:
                 logger.warning("checkpoint %s cannot be used (%s); looking for an earlier one", place.name, error)

@@ -132,9 +132,9 @@ def test_the_padded_prototypical_step_has_our_gradient(load, material, tmp_path)
     assert episodes.compare(tmp_path)["gradient_difference"] < TOLERANCE
 
 
-def test_every_row_has_a_benchmark_or_says_that_there_is_none(load):
+def test_every_row_has_a_benchmark(load):
     report, speed = load("report"), load("speed")
-    assert set(report.ROWS) == set(speed.BENCHMARKS) | {report.NOT_BUILT["name"]}
+    assert set(report.ROWS) == set(speed.BENCHMARKS)
 
 
 def test_rows_are_kept_by_name_and_dropped_with_other_versions(load, tmp_path):
@@ -146,13 +146,11 @@ def test_rows_are_kept_by_name_and_dropped_with_other_versions(load, tmp_path):
     assert [(each["name"], each.get("value")) for each in kept] == [
         ("encode_fp32", 1.0),
         ("fit_plain", 0.5),
-        ("fit_refined", None),
     ]
     assert "| fit_plain | 0.5 s | 90, SetFit | 90.00 (80.00–95.00) | 100.00 | accuracy 80.0% |" in report.table(kept)
-    assert "not built yet" in report.table(kept)
     saved = json.loads(file.read_text("utf-8"))
     file.write_text(json.dumps(saved | {"versions": {}}), "utf-8")
-    assert [each["name"] for each in report.keep(file, [row])] == ["fit_plain", "fit_refined"]
+    assert [each["name"] for each in report.keep(file, [row])] == ["fit_plain"]
 
 
 def test_the_table_of_the_readme_is_replaced(load, tmp_path):

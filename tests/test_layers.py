@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "heads": {"data", "learners", "nn", "tensors"},
     "bases": {"artifact", "heads", "learners", "nn", "results"},
     "autoclasses": {"nn"},
-    "classifier": {"artifact", "bases", "data", "errors", "heads", "learners", "nn", "tensors"},
+    "refine": {"data", "heads", "learners", "nn", "tensors"},
+    "classifier": {"artifact", "bases", "data", "errors", "heads", "learners", "nn", "refine", "tensors"},
     "jobs": {
         "bases",
         "checkpoint",

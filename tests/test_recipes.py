@@ -63,6 +63,11 @@ def test_meta_train_then_meta_test_then_adapt_then_predict(tiny_folder, tmp_path
     assert answers.read_text("utf-8").splitlines()[1].startswith("where is my card,")
 
 
+def test_nothing_is_pushed_where_there_is_nothing(tmp_path, capsys):
+    assert program("push.py", tmp_path, "me/nothing") == 1
+    assert "not a fewtext artifact" in capsys.readouterr().err
+
+
 def test_the_demo_goes_the_whole_road(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert program("demo.py", "--steps", 2, "--episodes", 4) == 0

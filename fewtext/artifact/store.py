@@ -28,9 +28,10 @@ from fewtext.artifact.verify import (
     check_description,
     check_files,
     sign,
+    unusable,
 )
 from fewtext.artifact.writing import check_style, write_adapter_style, write_merged_style
-from fewtext.errors import ArtifactError, EncoderError
+from fewtext.errors import ArtifactError
 from fewtext.files import fill, read_tensors, write_json, write_tensors
 from fewtext.learners import MetaLearner, learner_class
 
@@ -124,13 +125,13 @@ class Artifact:
             write_adapter_style(self.learner, folder)
         else:
             write_merged_style(self.learner, self.head, self.labels, folder)
+        card = model_card(description) if repo_id is None else model_card(description, repo_id)
+        (folder / LAYOUT.card).write_text(card, "utf-8")  # in place of peft's, where there is one
+        write_json(folder / LAYOUT.manifest, sign(folder))
         if onnx is not None:
             from fewtext.artifact.onnx import export_onnx  # an extra, and not needed for loading
 
             export_onnx(folder, int8=onnx == "int8")
-        card = model_card(description) if repo_id is None else model_card(description, repo_id)
-        (folder / LAYOUT.card).write_text(card, "utf-8")  # in place of peft's, where there is one
-        write_json(folder / LAYOUT.manifest, sign(folder))
 
     def push_to_hub(
         self,
@@ -184,7 +185,7 @@ class Artifact:
         check_files(folder)
         description = check_description(folder)
         head = read_tensors(folder / LAYOUT.head) if description["kind"] == "classifier" else {}
-        try:
+        with unusable(folder):
             own = description["learner"]
             kind = learner_class(own["name"])
             learner = kind(read_encoder(folder, description), kind.Config(**own["config"]))
@@ -199,10 +200,6 @@ class Artifact:
             )
             learner.facts = loaded.facts if loaded.kind == "learner" else loaded.facts.get("base", {})
             found = canary_logits(learner, head, tuple(description["canaries"]))
-        except (ArtifactError, EncoderError):
-            raise
-        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-            raise ArtifactError(f"{folder.name}/{LAYOUT.description}: cannot be used ({error}).") from error
         check_canaries(folder, read_tensors(folder / LAYOUT.canary)["logits"], found)
         return loaded
 

@@ -29,6 +29,8 @@ class Fit:
         shots: use only so many texts of each class, drawn at random; all by default.
         seed: of that draw.
         method: `linear`, or `prototype` for the base learner's own head.
+        refine: adapt the encoder to the texts with LoRA first: `on`, `off`, or `auto`, which keeps it if it helps
+            held-out texts.
         names: let each label, read as words, count as one more text of its class.
         text_column: column of the texts; without effect on a data card, which names its own.
         label_column: column of the labels, likewise.
@@ -48,6 +50,7 @@ class Fit:
     shots: int | None = None
     seed: int = 0
     method: Literal["linear", "prototype"] = "linear"
+    refine: Literal["on", "off", "auto"] = "off"
     names: bool = True
     text_column: str | None = None
     label_column: str | None = None
@@ -73,10 +76,16 @@ def fit(options: Fit) -> tuple[FewShotClassifier, list[Row]]:
     if options.shots is not None:
         texts = texts.at_most(options.shots, seed=options.seed)
     labels = np.array(texts.classes)[texts.labels]
-    classifier = FewShotClassifier(options.base, method=options.method, names=options.names)
+    refine = options.refine if options.refine == "auto" else options.refine == "on"
+    classifier = FewShotClassifier(options.base, method=options.method, names=options.names, refine=refine)
     start = time.perf_counter()
     classifier.fit(texts.texts, labels)
     rows = [Row(f"{texts.name}/fit", time.perf_counter() - start, "s", n=len(texts))]
+    tried = classifier.facts_.get("refined", {})
+    if "kept" in tried:
+        name = f"{texts.name}/held-out texts, refined ({'kept' if tried['kept'] else 'not kept'})"
+        beside = {"peer": "not refined", "peer_value": tried["frozen"]}
+        rows.append(Row(name, tried["refined"], "accuracy", n=tried["held_out"], **beside))
     if options.test is not None:
         inside = options.test in ("train", "validation", "test")
         held_out = load_texts(

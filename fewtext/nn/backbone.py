@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,10 @@ def first_position(config: Any) -> int | None:
     return 0 if config.model_type in FROM_ZERO else None
 
 
+GROWTH, MOST_GROWTH = {"ByteLevel": 2, "Metaspace": 2, "Precompiled": 16}, 2**12
+"""How many times as long a step of a tokenizer may make a text, and all together."""
+
+
 @dataclass(frozen=True)
 class Lora:
     """Low-rank adapters on the linear layers of an encoder (https://arxiv.org/abs/2106.09685).
@@ -63,6 +68,7 @@ def load_backbone(source: Pretrained) -> tuple[Any, Any]:
     try:
         config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
+        _check_growth(tokenizer)
         # Named here, so that a config.json cannot ask for a kernel from the hub; some models have no fused one.
         kernels = (attention.NAME,) if first_position(config) is not None else ("sdpa", "eager")
         with _quiet():
@@ -81,6 +87,30 @@ def load_backbone(source: Pretrained) -> tuple[Any, Any]:
     # peft and transformers write this name into what they save; a local path must not get there.
     backbone.name_or_path = backbone.config._name_or_path = source.id or ""
     return backbone.eval(), tokenizer
+
+
+def _check_growth(tokenizer: Any) -> None:
+    """Raise where normalising may make a text far longer: forty steps that double it fill any memory."""
+    backend, growth = getattr(tokenizer, "backend_tokenizer", None), 1.0
+    steps = [
+        _as_json(part) for part in (getattr(backend, "normalizer", None), getattr(backend, "pre_tokenizer", None))
+    ]
+    for step in steps:
+        steps += step.get("normalizers", []) + step.get("pretokenizers", [])
+        replaced = len(step.get("pattern", {}).get("String", "")) if step.get("type") == "Replace" else 0
+        growth *= max(1, len(step.get("content", "")) / max(1, replaced)) * (1 + len(step.get("prepend", "")))
+        growth *= GROWTH.get(step.get("type"), 1)
+    if growth > MOST_GROWTH:
+        raise ValueError(f"its tokenizer may make a text {growth:.3g} times as long")
+
+
+def _as_json(part: Any) -> dict[str, Any]:
+    try:
+        return {} if part is None else json.loads(part.__getstate__())
+    except (
+        Exception
+    ):  # what tokenizers raises for a part in Python, which comes from transformers and not from a file
+        return {}
 
 
 @contextmanager

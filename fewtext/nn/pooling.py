@@ -91,9 +91,13 @@ def _read_dense(folder: Path) -> nn.Linear:
         for option, usual in DENSE_OPTIONS.items():
             if config.get(option, usual[0]) not in usual:
                 raise EncoderError(f"{folder.name}: {option}={config[option]!r} of a dense layer is not supported.")
-        linear = nn.Linear(config["in_features"], config["out_features"], bias=config.get("bias", True))
         weights = load_file(folder / "model.safetensors")
-        linear.load_state_dict({key.removeprefix("linear."): value for key, value in weights.items()})
+        with torch.device("meta"):  # a configuration may claim any size
+            linear = nn.Linear(config["in_features"], config["out_features"], bias=config.get("bias", True))
+        linear.load_state_dict({key.removeprefix("linear."): value for key, value in weights.items()}, assign=True)
+        linear.float()
+        if not all(weight.isfinite().all() for weight in linear.parameters()):
+            raise EncoderError(f"{folder.name}: a dense layer holds NaN or infinite values.")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         if isinstance(error, EncoderError):
             raise

@@ -15,6 +15,7 @@ from fewtext.errors import EncoderError
 
 ORDER = ("Transformer", "Pooling", "Dense", "Normalize")
 POOLINGS = ("mean", "cls", "max", "lasttoken", "mean_sqrt_len_tokens", "weightedmean")
+MOST_PROMPT = 10_000
 LEGACY_POOLINGS = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -81,13 +82,18 @@ def read_recipe(folder: Path) -> Recipe:
     prompt_name = own.get("default_prompt_name")
     if prompt_name is not None and prompt_name not in prompts:
         raise EncoderError(f"{folder.name}: the default prompt {prompt_name!r} is not among {sorted(prompts)}.")
+    prompt, longest = prompts.get(prompt_name, ""), limits.get("max_seq_length")
+    if not isinstance(prompt, str) or len(prompt) > MOST_PROMPT:
+        raise EncoderError(f"{folder.name}: the prompt must be a text of at most {MOST_PROMPT:,} characters.")
+    if longest is not None and (type(longest) is not int or longest < 1):
+        raise EncoderError(f"{folder.name}: max_seq_length is {longest!r}, it must be a number of tokens.")
     return Recipe(
         pooling=pooling,
         dense=tuple(dense),
-        prompt=prompts.get(prompt_name, ""),
+        prompt=prompt,
         pool_prompt=pool_prompt,
         normalise="Normalize" in kinds,
-        max_length=limits.get("max_seq_length"),
+        max_length=longest,
         lower_case=bool(limits.get("do_lower_case", False)),
     )
 

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from fewtext.nn.pooling import ACTIVATIONS
 from fewtext.nn.recipe import POOLINGS
-from fewtext.nn.sequence_config import FewtextConfig as FewtextConfig
+from fewtext.nn.sequence_config import FewtextConfig
 
 
 class FewtextForSequenceClassification(PreTrainedModel):
@@ -95,3 +95,6 @@ def _cut(ids: Tensor, mask: Tensor, length: int) -> tuple[Tensor, Tensor]:
     kept = mask.bool() & ((place < length) | (place == place[:, -1:]))
     order = (~kept).to(torch.int8).sort(dim=1, stable=True).indices[:, :length]
     return ids.gather(1, order), (mask * kept).gather(1, order)
+
+
+AutoModelForSequenceClassification.register(FewtextConfig, FewtextForSequenceClassification, exist_ok=True)

@@ -1,6 +1,6 @@
 """Fitting a classifier to a few texts of each class, against SetFit on the same texts and the same encoder.
 
-    python recipes/benchmarks/speed.py --rows fit_plain
+    python recipes/benchmarks/speed.py --rows fit_plain fit_refined
 
 SetFit trains for minutes, so it is run once by default (`--slow-repeats`). Loading the encoder counts on neither
 side.
@@ -25,10 +25,19 @@ def prepare(folder: Path, material: Any) -> None:
 
 def ours(folder: Path) -> Side:
     """FewShotClassifier as it is by default."""
+    return _fewtext(folder, refine=False)
+
+
+def ours_refined(folder: Path) -> Side:
+    """FewShotClassifier on an encoder that is refined first."""
+    return _fewtext(folder, refine=True)
+
+
+def _fewtext(folder: Path, *, refine: bool) -> Side:
     from fewtext import FewShotClassifier
 
     inputs = json.loads((folder / "inputs.json").read_text("utf-8"))
-    classifier = FewShotClassifier(inputs["base"])
+    classifier = FewShotClassifier(inputs["base"], refine=refine)
     supports = inputs["supports"]
     classifier.fit(supports["texts"][-20:], supports["labels"][-20:])
 
@@ -68,8 +77,16 @@ def _accuracy(predict: Callable[[Sequence[str]], Any], inputs: Facts) -> Facts:
     return {"accuracy": sum(guess == label for guess, label in zip(guesses, truth, strict=True)) / len(truth)}
 
 
+SETFIT_PEER: dict[str, Any] = {
+    "peer": setfit,
+    "against": "SetFit",
+    "unit": "s",
+    "prepare": prepare,
+    "slow_peer": True,
+}
 BENCHMARKS = (
-    Benchmark("fit_plain", ours, setfit, "SetFit", unit="s", target=100.0, prepare=prepare, slow_peer=True),
+    Benchmark("fit_plain", ours, target=100.0, **SETFIT_PEER),
+    Benchmark("fit_refined", ours_refined, target=8.0, **SETFIT_PEER),
 )
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ ROWS = (
     "predict_77",
     "predict_10000",
 )
-NOT_BUILT = {"name": "fit_refined", "peer": "SetFit", "target": 8.0, "note": "not built yet"}
 PEERS = ("sentence-transformers", "setfit")
 EXTRAS = {  # what else a row says, and how
     "cosine_min": "smallest cosine {:.6f}",
@@ -51,7 +50,7 @@ def keep(file: Path, measured: Sequence[dict[str, Any]]) -> list[dict[str, Any]]
     if any(old[key] != now[key] for key in ("machine", "versions")):
         print("another machine or other versions: the rows before are dropped", file=sys.stderr)
         old = now | {"rows": []}
-    rows = {row["name"]: row for row in [NOT_BUILT, *old["rows"], *(row | commit for row in measured)]}
+    rows = {row["name"]: row for row in [*old["rows"], *(row | commit for row in measured)]}
     kept = [rows[name] for name in ROWS if name in rows]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(now | {"rows": kept}, indent=1, ensure_ascii=False) + "\n", "utf-8")
@@ -78,17 +77,14 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     lines = ["| row | fewtext | peer | ratio (range) | target | |", "|---|---|---|---|---|---|"]
     for row in rows:
         extras = "; ".join(text.format(row[key]) for key, text in EXTRAS.items() if key in row)
-        if "ratio" in row:
-            low, high = row["ratio_range"]
-            cells = [
-                f"{row['value']:.4g} {row['unit']}",
-                f"{row['peer_value']:.4g}, {row['peer']}",
-                f"{row['ratio']:.2f} ({low:.2f}–{high:.2f})",
-                f"{row['target']:.2f}",
-                extras,
-            ]
-        else:
-            cells = ["", row["peer"], "", f"{row['target']:.2f}", row["note"]]
+        low, high = row["ratio_range"]
+        cells = [
+            f"{row['value']:.4g} {row['unit']}",
+            f"{row['peer_value']:.4g}, {row['peer']}",
+            f"{row['ratio']:.2f} ({low:.2f}–{high:.2f})",
+            f"{row['target']:.2f}",
+            extras,
+        ]
         lines.append("| " + " | ".join([row["name"], *cells]) + " |")
     return "\n".join(lines)
 

@@ -12,12 +12,12 @@ import pytest
 from conftest import save_tiny_encoder
 from transformers import BertConfig, DebertaV2Config, ModernBertConfig, MPNetConfig, RobertaConfig
 
-import fewtext.onnx
+import fewtext.artifact.onnx
 from fewtext import FewShotClassifier
+from fewtext.artifact.onnx import export_onnx, onnx_labels, onnx_logits
 from fewtext.errors import ArtifactError
 from fewtext.nn.pretrained import MINILM
 from fewtext.nn.recipe import POOLINGS
-from fewtext.onnx import export_onnx, onnx_labels, onnx_logits
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -160,14 +160,14 @@ def test_int8_leaves_the_root_logger_as_it_is(saved, monkeypatch):
 
 
 def test_other_answers_are_an_error_and_leave_no_file(saved, monkeypatch):
-    export = fewtext.onnx.torch.onnx.export
+    export = fewtext.artifact.onnx.torch.onnx.export
 
     def wrong(model, *arguments, **options):
         model.classifier.bias.data += 0.01
         export(model, *arguments, **options)
         model.classifier.bias.data -= 0.01
 
-    monkeypatch.setattr(fewtext.onnx.torch.onnx, "export", wrong)
+    monkeypatch.setattr(fewtext.artifact.onnx.torch.onnx, "export", wrong)
     with pytest.raises(ArtifactError, match="as ONNX it answers differently"):
         export_onnx(saved)
     assert not list((saved / "onnx").iterdir())
@@ -186,7 +186,7 @@ def test_what_cannot_be_exported_says_so(saved, tmp_path, monkeypatch):
         onnx_labels(saved, TEXTS, int8=True)
     with pytest.raises(ArtifactError, match="style='merged'"):
         export_onnx(tmp_path)
-    monkeypatch.setattr(fewtext.onnx, "MOST_BYTES", 1000)
+    monkeypatch.setattr(fewtext.artifact.onnx, "MOST_BYTES", 1000)
     with pytest.raises(ArtifactError, match="GiB of weights"):
         export_onnx(saved)
     (saved / "classifier.safetensors").write_bytes(b"damaged")

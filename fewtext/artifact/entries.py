@@ -1,0 +1,105 @@
+"""What each entry of `fewtext.json` may be: strangers write it, too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+Allowed = Callable[[Any], bool]
+
+MOST_RANK, MOST_ALPHA, MOST_COUNT, MOST_VALUE, MOST_CANARIES = 256, 2**16, 256, 1e6, 64
+
+
+def is_number(value: Any) -> bool:
+    """Return whether this is a number, and not a truth value."""
+    return type(value) in (int, float)
+
+
+def is_flag(value: Any) -> bool:
+    """Return whether this is a truth value, or a number that stands for one."""
+    return value in (0, 1)
+
+
+def is_setting(value: Any, kind: Any) -> bool:
+    """Return whether a learner's setting is of its kind, and no number so large that the learner never finishes."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in inner)
+    if origin in (Union, UnionType):
+        return any(is_setting(value, choice) for choice in inner)
+    if origin in (tuple, list):
+        return isinstance(value, list) and all(is_setting(part, inner[0]) for part in value)
+    if kind is int:
+        return type(value) is int and 0 <= value <= MOST_COUNT
+    return is_number(value) and abs(value) <= MOST_VALUE if kind is float else isinstance(value, kind)
+
+
+def _text(pattern: str, most: int = 1000) -> Allowed:
+    fits = re.compile(pattern, re.DOTALL).fullmatch
+    return lambda value: isinstance(value, str) and len(value) <= most and bool(fits(value))
+
+
+def _list(allowed: Allowed, least: int = 0, most: int = 1000) -> Allowed:
+    return lambda value: isinstance(value, list) and least <= len(value) <= most and all(map(allowed, value))
+
+
+def _none_or(allowed: Allowed) -> Allowed:
+    return lambda value: value is None or allowed(value)
+
+
+def _object(**entries: Allowed) -> Allowed:
+    """Allow an object with these entries; what else is in it is not read."""
+    return lambda value: (
+        isinstance(value, dict) and all(key in value and allowed(value[key]) for key, allowed in entries.items())
+    )
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _are_labels(value: Any) -> bool:
+    """Return whether these are different labels of one type."""
+    kinds = {type(label) for label in value} if isinstance(value, list) else {None}
+    if not kinds <= {str} and kinds not in ({int}, {float}, {bool}):
+        return False
+    sound = (bool(label.strip()) if kinds == {str} else abs(label) < 2**63 for label in value)
+    return all(sound) and len(set(value)) == len(value)
+
+
+_lora = _object(
+    rank=lambda value: type(value) is int and 1 <= value <= MOST_RANK,
+    alpha=lambda value: is_number(value) and 0 < value <= MOST_ALPHA,
+    targets=_list(_text(r"[^\W\d][\w.]*")),
+    from_layer=lambda value: type(value) is int and 0 <= value <= MOST_COUNT,
+)
+_encoder = _object(
+    id=_none_or(_text(r"(\w[\w.-]*/)?\w[\w.-]*", 200)),  # no path
+    revision=_none_or(_text("[0-9a-f]{40}")),
+    sha256=_text("[0-9a-f]{64}"),
+    lora=_none_or(_lora),
+    bf16=is_flag,
+)
+ENTRIES: dict[str, Allowed] = {
+    "fewtext_version": _text(".*"),
+    "style": _text("adapter|merged"),
+    "kind": _text("learner|classifier"),
+    "learner": _object(name=_text(".*"), config=_is_object),
+    "encoder": _encoder,
+    "labels": _are_labels,
+    "settings": lambda value: (
+        isinstance(value, dict) and all(key in SETTINGS and SETTINGS[key](own) for key, own in value.items())
+    ),
+    "facts": _is_object,
+    "canaries": _list(_text(r".*\S.*"), 1, MOST_CANARIES),
+    "versions": lambda value: isinstance(value, dict) and all(map(_text(".*"), value.values())),
+}
+SETTINGS: dict[str, Allowed] = {
+    "method": _text("linear|prototype"),
+    "names": is_flag,
+    "refine": lambda value: is_flag(value) or value == "auto",
+    "C": lambda value: is_number(value) and value > 0,
+}
+"""The parameters of a classifier, all that may be among its settings."""

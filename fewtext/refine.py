@@ -1,0 +1,144 @@
+"""Refining an encoder on the supports of one classifier: LoRA, trained by label-anchored sub-episodes.
+
+Each sub-episode draws some of the classes; of each, one text and the class's name make the prototype, and another
+text is the query. Half of the loss is against the names alone, so that an embedding does not forget what the label
+says. Prototypical networks (https://arxiv.org/abs/1703.05175) on the task itself, in place of contrastive pairs.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from fewtext.data.collate import labels_of, ragged
+from fewtext.heads import answers, fit_linear
+from fewtext.learners.base import MetaLearner
+from fewtext.learners.prototypical import Prototypical
+from fewtext.nn.backbone import Lora
+from fewtext.nn.encoder import Encoder
+from fewtext.tensors import EpisodeBatch, Query, Support
+
+ENOUGH, SHORT = 3, 20  # texts per class for a check on held-out ones; steps where there are fewer
+
+
+@dataclass(frozen=True)
+class RefineConfig:
+    """Settings of refining.
+
+    Attributes:
+        steps: gradient steps, one sub-episode each.
+        ways: most classes in a sub-episode.
+        lr: step size of AdamW.
+        rank: of the adapters, where the base has none.
+        seed: of adapters and sub-episodes.
+    """
+
+    steps: int = 40
+    ways: int = 24
+    lr: float = 5e-4
+    rank: int = 8
+    seed: int = 0
+
+
+def refine(
+    learner: MetaLearner, texts: Sequence[str], labels: np.ndarray, words: Sequence[str], C: float, *, check: bool
+) -> tuple[MetaLearner, dict[str, Any]]:
+    """Return a learner on a refined encoder, or the one given, and what a model card says about it.
+
+    Args:
+        learner: the base.
+        texts: n texts.
+        labels: `[n]`, class numbers; every class occurs.
+        words: the name of each of the N classes, "" for none.
+        C: inverse regularisation strength of the linear head that is to stand on it.
+        check: refine on all but one text per class first, and keep it only if these get more right answers.
+    """
+    fewest = np.bincount(labels).min()
+    if not check or fewest < ENOUGH:
+        config = RefineConfig() if fewest >= ENOUGH else RefineConfig(steps=SHORT)
+        return refined(learner, texts, labels, words, config), {"refined": {"steps": config.steps}}
+    held = np.array([np.flatnonzero(labels == number)[0] for number in range(len(words))])
+    rest = np.setdiff1d(np.arange(len(labels)), held)
+    held_out, known = [texts[row] for row in held], [texts[row] for row in rest]
+    right = []
+    for candidate in (learner, refined(learner, known, labels[rest], words)):
+        head, _ = fit_linear(candidate, known, labels[rest], words, C)
+        (answer,) = answers(candidate, head, held_out, lambda logits: (logits.argmax(dim=1),))
+        right.append(float((answer == labels[held]).mean()))
+    facts = {"held_out": len(held), "frozen": right[0], "refined": right[1], "kept": right[1] > right[0]}
+    return (refined(learner, texts, labels, words) if facts["kept"] else learner), {"refined": facts}
+
+
+def refined(
+    learner: MetaLearner,
+    texts: Sequence[str],
+    labels: np.ndarray,
+    words: Sequence[str],
+    config: RefineConfig | None = None,
+) -> Prototypical:
+    """Return a learner on a refined copy of the learner's encoder; the learner itself stays as it is.
+
+    Args:
+        learner: the base.
+        texts: n texts.
+        labels: `[n]`, class numbers; every class occurs.
+        words: the name of each of the N classes, "" for none.
+        config: settings.
+    """
+    config = config or RefineConfig()
+    own = Prototypical(_trainable_copy(learner.encoder, config)).to(learner.encoder.device)
+    own.facts = learner.facts
+    tokens, names = own.encoder.tokenize(texts), [own.encoder.tokenize([word])[0] if word else [] for word in words]
+    by_class = [np.flatnonzero(labels == number) for number in range(len(words))]
+    # A class of one text and no name has nothing to be compared with.
+    classes = [number for number, rows in enumerate(by_class) if len(rows) + bool(names[number]) > 1]
+    if len(classes) < 2:
+        return own
+    optimizer = torch.optim.AdamW([weight for weight in own.parameters() if weight.requires_grad], lr=config.lr)
+    for step in tqdm(range(config.steps), desc="refine", unit="step", disable=None):
+        generator = np.random.default_rng((config.seed, step))
+        drawn = generator.permutation(classes)[: config.ways]
+        pairs = [generator.permutation(by_class[number])[:2] for number in drawn]
+        query = [pair[0] for pair in pairs]
+        support = [(place, pair[1]) for place, pair in enumerate(pairs) if len(pair) > 1]
+        batch = EpisodeBatch(
+            Support(
+                ragged([[tokens[row] for _, row in support]]),
+                labels_of([[place for place, _ in support]]),
+                ragged([[names[number] for number in drawn]]),
+                torch.ones(1, len(drawn), dtype=torch.bool),
+            ),
+            Query(ragged([[tokens[row] for row in query]]), torch.arange(len(drawn))[None]),
+        ).to(own.encoder.device)
+        optimizer.zero_grad()
+        own(batch).loss.backward()
+        nn.utils.clip_grad_norm_(own.parameters(), 1.0)
+        optimizer.step()
+    return own.eval()
+
+
+def _trainable_copy(encoder: Encoder, config: RefineConfig) -> Encoder:
+    """Return an encoder with adapters of its own; the weights below them are shared."""
+    shared: dict[int, nn.Parameter] = {
+        id(weight): nn.Parameter(weight.detach(), requires_grad=False)
+        for name, weight in encoder.backbone.named_parameters()
+        if "lora_" not in name
+    }
+    if encoder.lora is not None:
+        return copy.deepcopy(encoder, shared)
+    return Encoder(
+        copy.deepcopy(encoder.backbone, shared),
+        encoder.tokenizer,
+        encoder.source,
+        encoder.recipe,
+        lora=Lora(rank=config.rank, alpha=2 * config.rank),
+        bf16=encoder.bf16,
+        seed=config.seed,
+    )
