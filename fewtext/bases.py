@@ -13,6 +13,7 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from torch import Tensor
 
 from fewtext.artifact import LAYOUT, Artifact, is_artifact
+from fewtext.artifact.pull import check_endpoint
 from fewtext.heads import most_alike
 from fewtext.learners import MetaLearner
 from fewtext.learners.prototypical import Prototypical
@@ -38,6 +39,7 @@ def names_artifact(base: str | Path) -> bool:
     except LocalEntryNotFoundError:
         pass
     try:
+        check_endpoint()
         return name != MINILM and HfApi().file_exists(name, LAYOUT.description)
     except OSError:  # no hub at hand: who needs the base will say so
         return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -49,13 +49,6 @@ def _none_or(allowed: Allowed) -> Allowed:
     return lambda value: value is None or allowed(value)
 
 
-def _object(**entries: Allowed) -> Allowed:
-    """Allow an object with these entries; what else is in it is not read."""
-    return lambda value: (
-        isinstance(value, dict) and all(key in value and allowed(value[key]) for key, allowed in entries.items())
-    )
-
-
 def _is_object(value: Any) -> bool:
     return isinstance(value, dict)
 
@@ -69,37 +62,50 @@ def _are_labels(value: Any) -> bool:
     return all(sound) and len(set(value)) == len(value)
 
 
-_lora = _object(
-    rank=lambda value: type(value) is int and 1 <= value <= MOST_RANK,
-    alpha=lambda value: is_number(value) and 0 < value <= MOST_ALPHA,
-    targets=_list(_text(r"[^\W\d][\w.]*")),
-    from_layer=lambda value: type(value) is int and 0 <= value <= MOST_COUNT,
-)
-_encoder = _object(
-    id=_none_or(_text(r"(\w[\w.-]*/)?\w[\w.-]*", 200)),  # no path
-    revision=_none_or(_text("[0-9a-f]{40}")),
-    sha256=_text("[0-9a-f]{64}"),
-    lora=_none_or(_lora),
-    bf16=is_flag,
-)
-ENTRIES: dict[str, Allowed] = {
-    "fewtext_version": _text(".*"),
-    "style": _text("adapter|merged"),
-    "kind": _text("learner|classifier"),
-    "learner": _object(name=_text(".*"), config=_is_object),
-    "encoder": _encoder,
-    "labels": _are_labels,
-    "settings": lambda value: (
-        isinstance(value, dict) and all(key in SETTINGS and SETTINGS[key](own) for key, own in value.items())
-    ),
-    "facts": _is_object,
-    "canaries": _list(_text(r".*\S.*"), 1, MOST_CANARIES),
-    "versions": lambda value: isinstance(value, dict) and all(map(_text(".*"), value.values())),
-}
+def _are_settings(value: Any) -> bool:
+    return isinstance(value, dict) and all(key in SETTINGS and SETTINGS[key](own) for key, own in value.items())
+
+
 SETTINGS: dict[str, Allowed] = {
     "method": _text("linear|prototype"),
     "names": is_flag,
     "refine": lambda value: is_flag(value) or value == "auto",
     "C": lambda value: is_number(value) and value > 0,
 }
-"""The parameters of a classifier, all that may be among its settings."""
+"""The parameters of a classifier; its settings hold no others."""
+ENTRIES: dict[str, Allowed] = {
+    "fewtext_version": _text(".*"),
+    "style": _text("adapter|merged"),
+    "kind": _text("learner|classifier"),
+    "learner": _is_object,
+    "learner.name": _text(".*"),
+    "learner.config": _is_object,
+    "encoder": _is_object,
+    "encoder.id": _none_or(_text(r"(\w[\w.-]*/)?\w[\w.-]*", 200)),  # no path
+    "encoder.revision": _none_or(_text("[0-9a-f]{40}")),
+    "encoder.sha256": _text("[0-9a-f]{64}"),
+    "encoder.lora": _none_or(_is_object),
+    "encoder.lora.rank": lambda value: type(value) is int and 1 <= value <= MOST_RANK,
+    "encoder.lora.alpha": lambda value: is_number(value) and 0 < value <= MOST_ALPHA,
+    "encoder.lora.targets": _list(_text(r"[^\W\d][\w.]*")),
+    "encoder.lora.from_layer": lambda value: type(value) is int and 0 <= value <= MOST_COUNT,
+    "encoder.bf16": is_flag,
+    "labels": _are_labels,
+    "settings": _are_settings,
+    "facts": _is_object,
+    "canaries": _list(_text(r".*\S.*"), 1, MOST_CANARIES),
+    "versions": lambda value: isinstance(value, dict) and all(map(_text(".*"), value.values())),
+}
+"""What must be there, from the outside in; of what is None, there need be no more. Other entries are not read."""
+
+
+def wrong_entry(found: Mapping[str, Any]) -> str | None:
+    """Return the first entry that is missing or not allowed, or None."""
+    for name, allowed in ENTRIES.items():
+        *outer, last = name.split(".")
+        place: Any = found
+        for key in outer:
+            place = place and place[key]
+        if place is not None and not (last in place and allowed(place[last])):
+            return name
+    return None

@@ -11,27 +11,35 @@ import logging
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlparse
+from typing import Any, cast
 
 from huggingface_hub import HfApi, constants, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
+)
 from huggingface_hub.hf_api import RepoSibling
 
 from fewtext.artifact.layout import LAYOUT, READ, matches
 from fewtext.errors import ArtifactError, HubError
 from fewtext.files import read_json, sha256, whole_or_absent
+from fewtext.nn.pretrained import is_trusted
 
 logger = logging.getLogger("fewtext")
-HTTP_ERROR = HfHubHTTPError.__mro__[1]
+HTTP_ERROR = cast("type[Exception]", HfHubHTTPError.__mro__[1])
 """What an answer with an error and a connection that broke both are, in whichever HTTP library the client uses."""
 FAILED = (HTTP_ERROR, OSError, ValueError, RuntimeError)
 """What the client raises where the hub, the network or an answer failed: ValueError for an answer that is no JSON,
 RuntimeError for a large file that did not get through."""
+FINAL = (HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled)
+"""Of these, what does not even get as far as the hub."""
 ADVICE = {
     401: " Log in with `hf auth login`, or give a token.",
     403: " The token does not allow this.",
     404: " Check the name and the revision; what is private needs a token.",
+    412: " Somebody else has pushed in the meantime.",
 }
 ATTEMPTS = 5
 WAIT = 0.5  # seconds before the second attempt, doubled each time
@@ -81,9 +89,8 @@ def describe(source: str | Path, *, revision: str | None = None) -> dict[str, An
 
 
 def check_endpoint() -> None:
-    """Raise where the hub's address is neither https nor this machine: what it sends is trusted with file names."""
-    address = urlparse(constants.ENDPOINT)
-    if address.scheme != "https" and address.hostname not in ("127.0.0.1", "localhost", "::1"):
+    """Raise where the hub's address is neither https nor this machine."""
+    if not is_trusted(constants.ENDPOINT):
         raise HubError("HF_ENDPOINT must begin with https://, or name this machine.")
 
 
@@ -100,7 +107,7 @@ def is_final(error: Exception) -> bool:
     if isinstance(error, ValueError) and isinstance(error.__cause__, HfHubHTTPError):
         error = error.__cause__  # the client's words for what the hub finds wrong
     status = _status(error)
-    return isinstance(error, HFValidationError) or (400 <= status < 500 and status not in (408, 429))
+    return isinstance(error, FINAL) or (400 <= status < 500 and status not in (408, 429))
 
 
 def reason(error: Exception) -> str:
@@ -110,6 +117,12 @@ def reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror is not None:
         detail = f", {error.strerror}"
     return f"({type(error).__name__}{detail}).{ADVICE.get(status, '')}"
+
+
+def wait(seconds: float, source: str, error: Exception) -> None:
+    """Say what went wrong, and give the hub some time."""
+    logger.info("%s: %s Trying again in %.1f s.", source, reason(error), seconds)
+    time.sleep(seconds)
 
 
 def _status(error: Exception) -> int:
@@ -133,21 +146,32 @@ def _download(source: str, revision: str | None, token: str | bool | None, patte
             if is_final(error) or attempt == ATTEMPTS - 1:
                 raise HubError(f"{missing} {reason(error)}") from error
             # Not at the first failure: a connection that was kept open may just have gone.
-            if attempt > 0 and (kept := _kept(source, revision, patterns)) is not None:
+            kept = _kept(source, revision, patterns) if attempt > 0 else None
+            if kept is not None and _is_whole(kept, patterns):
                 logger.warning("%s: the hub does not answer; commit %s from the cache is used.", source, kept.name)
                 return kept
-        time.sleep(WAIT * 2**attempt)
+            wait(WAIT * 2**attempt, source, error)
     raise AssertionError("unreachable")
 
 
 def _kept(source: str, revision: str | None, patterns: tuple[str, ...]) -> Path | None:
-    """Return the copy in the cache, or None if there is none or not all of it."""
+    """Return the copy in the cache, or None if there is none."""
     try:
         return Path(
             snapshot_download(source, revision=revision, allow_patterns=list(patterns), local_files_only=True)
         )
     except (OSError, ValueError):
         return None
+
+
+def _is_whole(folder: Path, patterns: tuple[str, ...]) -> bool:
+    """Return whether all files have arrived, which older clients do not know."""
+    if LAYOUT.manifest not in patterns:
+        return (folder / LAYOUT.description).is_file()
+    with suppress(ArtifactError):
+        names = read_json(folder / LAYOUT.manifest)
+        return all((folder / name).is_file() for name in names if matches(name, patterns))
+    return False
 
 
 def _snapshot(source: str, revision: str | None, token: str | bool | None, patterns: tuple[str, ...]) -> Path:

@@ -8,7 +8,6 @@ else was faster.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +17,7 @@ from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundErro
 from huggingface_hub.hf_api import ModelInfo
 
 from fewtext.artifact.layout import LAYOUT, OWNED, matches
-from fewtext.artifact.pull import FAILED, check_endpoint, is_final, reason, same_content
+from fewtext.artifact.pull import FAILED, check_endpoint, is_final, reason, same_content, wait
 from fewtext.errors import ArtifactError, HubError, PushConflictError
 
 ATTEMPTS = 8
@@ -105,7 +104,7 @@ def _commit(
             ) from problem
         if is_final(problem) or attempt == ATTEMPTS - 1:
             raise HubError(f"{repo_id}: nothing was pushed {reason(problem)}") from problem
-        time.sleep(WAIT * 2**attempt)
+        wait(WAIT * 2**attempt, repo_id, problem)
     raise AssertionError("unreachable")
 
 
@@ -162,5 +161,5 @@ def _persist(request: Callable[[], T], failure: str) -> T:
         except FAILED as error:
             if is_final(error) or attempt == ATTEMPTS - 1:
                 raise HubError(f"{failure} {reason(error)}") from error
-        time.sleep(WAIT * 2**attempt)
+            wait(WAIT * 2**attempt, "hub", error)
     raise AssertionError("unreachable")

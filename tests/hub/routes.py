@@ -27,8 +27,9 @@ class Call:
     def repo(self):
         return self.hub.repos[self.key]
 
-    @property
+    @cached_property
     def commit(self):
+        """One for the whole request, even if a test moves the branch meanwhile."""
         return self.repo.at(self.path.get("revision", "main"))
 
     @property

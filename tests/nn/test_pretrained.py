@@ -349,3 +349,9 @@ def test_json_of_another_shape_is_an_encoder_error(base, name, content):
     write(base, **{"modules": modules("Pooling"), name: content})
     with pytest.raises(EncoderError):
         read_recipe(base)
+
+
+def test_a_hub_over_plain_http_is_refused_before_it_is_asked(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://example.com")
+    with pytest.raises(EncoderError, match="HF_ENDPOINT must begin with https://"):
+        locate("someone/something")
