@@ -8,8 +8,9 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -140,7 +141,7 @@ def fill(own: Mapping[str, Tensor], new: Mapping[str, Tensor], where: str) -> No
             tensor.copy_(new[name])
 
 
-def _opened(path: Path) -> BinaryIO:
+def _opened(path: Path) -> BufferedReader:
     """Open a file, and nothing that only looks like one: a pipe would never end."""
     if not path.is_file():
         raise FileNotFoundError(f"no file {path.name}")

@@ -66,7 +66,7 @@ def refine(
         return refined(learner, texts, labels, words, config), {"refined": {"steps": config.steps}}
     held = np.array([np.flatnonzero(labels == number)[0] for number in range(len(words))])
     rest = np.setdiff1d(np.arange(len(labels)), held)
-    held_out, known = [texts[row] for row in held], [texts[row] for row in rest]
+    held_out, known = [texts[int(row)] for row in held], [texts[int(row)] for row in rest]
     right = []
     for candidate in (learner, refined(learner, known, labels[rest], words)):
         head, _ = fit_linear(candidate, known, labels[rest], words, C)

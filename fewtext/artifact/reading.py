@@ -84,9 +84,9 @@ def _take_out(backbone: nn.Module) -> None:
     """Subtract from the weights what the adapters add to them, so that both together are what was saved."""
     from peft.tuners.lora import LoraLayer
 
-    for layer in backbone.modules():
-        if isinstance(layer, LoraLayer):
-            layer.get_base_layer().weight.sub_(sum(layer.get_delta_weight(name) for name in layer.active_adapters))
+    adapted: list[Any] = [layer for layer in backbone.modules() if isinstance(layer, LoraLayer)]
+    for layer in adapted:
+        layer.get_base_layer().weight.sub_(sum(layer.get_delta_weight(name) for name in layer.active_adapters))
 
 
 def _check_adapter(folder: Path, facts: Mapping[str, Any]) -> None:

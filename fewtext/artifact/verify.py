@@ -33,7 +33,8 @@ CANARIES = (
 )
 """Texts that nobody has trained on, whose logits travel with an artifact."""
 TOLERANCE = 1e-4  # of logits in full precision, relative to the largest of them: machines differ by about 1e-6
-SUPPORTS = ((0, "open the window"), (0, "let some air in"), (1, "play a waltz"), (1, "some music, please"))
+SUPPORTS = ("open the window", "let some air in", "play a waltz", "some music, please")
+SUPPORT_LABELS = (0, 0, 1, 1)
 FILE_NAME = re.compile(r"[\w.-]+(/[\w.-]+)*")
 PICKLES = (".bin", ".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".dill")
 LARGE = ("tokenizer.json", "vocab.json")
@@ -52,10 +53,9 @@ def canary_logits(learner: MetaLearner, head: Mapping[str, Tensor], texts: tuple
     with learner.encoder.transformer.full_precision():
         if not head:
             tokenize = learner.encoder.tokenize
-            labels, supports = zip(*SUPPORTS, strict=True)
             support = Support(
-                ragged([tokenize(supports)]),
-                labels_of([labels]),
+                ragged([tokenize(SUPPORTS)]),
+                labels_of([SUPPORT_LABELS]),
                 ragged([[[], []]]),
                 torch.ones(1, 2, dtype=torch.bool),
             )

@@ -43,7 +43,7 @@ def attention(
         runs: which texts are one batch.
         kwargs: for the usual call.
     """
-    if runs is None:
+    if runs is None or (runs.is_one_text and not torch.is_grad_enabled()):
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     heads, total, size = query.shape[1:]
     factor = size**-0.5 if scaling is None else scaling

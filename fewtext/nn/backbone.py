@@ -99,7 +99,7 @@ def _check_growth(tokenizer: Any) -> None:
         steps += step.get("normalizers", []) + step.get("pretokenizers", [])
         replaced = len(step.get("pattern", {}).get("String", "")) if step.get("type") == "Replace" else 0
         growth *= max(1, len(step.get("content", "")) / max(1, replaced)) * (1 + len(step.get("prepend", "")))
-        growth *= GROWTH.get(step.get("type"), 1)
+        growth *= GROWTH.get(step.get("type", ""), 1)
     if growth > MOST_GROWTH:
         raise ValueError(f"its tokenizer may make a text {growth:.3g} times as long")
 

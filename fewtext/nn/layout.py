@@ -45,6 +45,11 @@ class Runs:
     unread: list[Tensor] | None = None
     by_head: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
+    @property
+    def is_one_text(self) -> bool:
+        """Whether there is a single text and nothing else."""
+        return not self.filler and [count for count, _ in self.sizes] == [1]
+
 
 class Layout(NamedTuple):
     """Rows for one forward pass; total is the number of real tokens.

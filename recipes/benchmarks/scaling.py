@@ -3,9 +3,9 @@
     python recipes/benchmarks/scaling.py --data-root data
     python recipes/benchmarks/scaling.py --axes streamed --most 1000000
 
-Writes `results/scaling.json`, the table beside it, and `results/scaling.png`. Each point is a process of its own with
-one thread. Memory is the process's own peak; of recipes, that of all their processes
-together.
+Writes `results/scaling.json`, the table beside it, and `results/scaling.png`, axis by axis; axes that are not
+measured stay as they were. Each point is a process of its own with one thread. Memory is the process's own peak; of
+recipes, that of all their processes together.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from material import Material, load_material
 from transformers.utils.logging import disable_progress_bar
 
 from fewtext import FewShotClassifier, Row, write_results
-from fewtext.results import table
 
 HERE = Path(__file__).parent
 ENOUGH = 5.0  # seconds of trials per point
@@ -142,6 +141,18 @@ def _resident(process: psutil.Process) -> int:
         return 0
 
 
+def kept(out: Path) -> dict[str, list[Point]]:
+    """Return the points of axes that were measured before."""
+    if not out.is_file():
+        return {}
+    found: dict[str, dict[int, dict[str, float]]] = {}
+    for row in json.loads(out.read_text("utf-8"))["rows"]:
+        axis, _, where = row["name"].partition("/")
+        place = int(where.split()[0].replace(",", ""))
+        found.setdefault(axis, {}).setdefault(place, {})[row["unit"]] = row["value"]
+    return {axis: [(w, at["s"], at["MB"]) for w, at in places.items()] for axis, places in found.items()}
+
+
 def draw(points: dict[str, list[Point]], path: Path) -> None:
     """Draw seconds and memory, one panel for each axis."""
     from matplotlib.figure import Figure
@@ -185,19 +196,23 @@ def main(
         out: file of the results; the picture goes beside it.
     """
     material = load_material(card, data_root)
-    points: dict[str, list[Point]] = {}
-    rows: list[Row] = []
+    points = kept(out)
     for name in axes:
         with tempfile.TemporaryDirectory() as place:
             points[name] = []
             for where, seconds, memory in AXES[name](material, Path(place), most):
                 print(f"{name} {where}: {seconds:.3g} s, {memory:,.0f} MB", file=sys.stderr, flush=True)
                 points[name].append((where, seconds, memory))
-        for unit, column in (("s", 1), ("MB", 2)):
-            rows += [Row(f"{name}/{point[0]:,} ({unit})", point[column], unit) for point in points[name]]
-    write_results(out, rows, "python recipes/benchmarks/scaling.py")
-    draw(points, out.with_suffix(".png"))
-    print(table(rows))
+        points = {axis: points[axis] for axis in AXES if axis in points}
+        rows = [
+            Row(f"{axis}/{point[0]:,} ({unit})", point[column], unit)
+            for axis, measured in points.items()
+            for unit, column in (("s", 1), ("MB", 2))
+            for point in measured
+        ]
+        write_results(out, rows, "python recipes/benchmarks/scaling.py")
+        draw(points, out.with_suffix(".png"))
+    print(out.with_suffix(".md").read_text("utf-8"))
 
 
 if __name__ == "__main__":
