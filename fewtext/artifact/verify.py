@@ -195,7 +195,7 @@ def _check_learner(own: Mapping[str, Any], where: str) -> None:
 
 def _check_shapes(folder: Path, found: Mapping[str, Any]) -> None:
     """Raise where answers or head are not those of so many labels."""
-    ways = len(found["labels"]) or len({label for label, _ in SUPPORTS})
+    ways = len(found["labels"]) or len(set(SUPPORT_LABELS))
     if tensor_kinds(folder / LAYOUT.canary) != {"logits": ("F32", (len(found["canaries"]), ways))}:
         raise ArtifactError(f"{folder.name}/{LAYOUT.canary}: not {len(found['canaries'])} answers of {ways} classes.")
     head = tensor_kinds(folder / LAYOUT.head) if found["kind"] == "classifier" else {}
