@@ -148,7 +148,9 @@ def test_the_checkpoint_of_another_run_is_refused(toy, tiny_folder, tmp_path, ch
 
 
 def test_runs_killed_at_any_moment_end_with_the_same_bits(toy, tiny_folder, tmp_path):
+    start = time.perf_counter()
     expected, _ = trained(toy, tiny_folder)
+    whole = time.perf_counter() - start  # a fast machine would be done before a fixed time to kill
     config = TrainConfig(**vars(CONFIG) | {"checkpoint_every": 1})
 
     def child(place, done):
@@ -162,7 +164,7 @@ def test_runs_killed_at_any_moment_end_with_the_same_bits(toy, tiny_folder, tmp_
         for attempt in range(20):
             process = FORK.Process(target=child, args=(place, done))
             process.start()
-            process.join(dice.uniform(0.2, 0.8) if attempt < 3 else None)
+            process.join(dice.uniform(0.2, 0.8) * whole if attempt < 3 else None)
             if process.is_alive():
                 os.kill(process.pid, signal.SIGKILL)
                 process.join()
