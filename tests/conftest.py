@@ -118,6 +118,33 @@ def toy():
     return LabeledTexts.of(texts, labels, name="toy")
 
 
+def changed(encoder, seed=5):
+    """Move all trainable weights, as training would."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in encoder.parameters():
+            if weight.requires_grad:
+                weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
+    return encoder
+
+
+@pytest.fixture(params=["lfs", "regular"])
+def hub(request):
+    """A hub of our own, in memory."""
+    from hub.server import Hub  # only here: most tests need no server
+
+    return Hub(request.param)
+
+
+@pytest.fixture
+def endpoint(hub):
+    """The address under which that hub answers."""
+    from hub.server import running
+
+    with running(hub) as endpoint:
+        yield endpoint
+
+
 @pytest.fixture(scope="session")
 def data_root():
     """Folder of the real data sets.

@@ -6,6 +6,7 @@ file is checked against the manifest before any of it is used, and then the answ
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Mapping
@@ -31,10 +32,11 @@ from fewtext.artifact.verify import (
     unusable,
 )
 from fewtext.artifact.writing import check_style, write_adapter_style, write_merged_style
-from fewtext.errors import ArtifactError
+from fewtext.errors import ArtifactError, HubError
 from fewtext.files import fill, read_tensors, write_json, write_tensors
 from fewtext.learners import MetaLearner, learner_class
 
+logger = logging.getLogger("fewtext")
 Onnx = Literal["fp32", "int8"]
 PACKAGES = ("torch", "transformers", "peft", "tokenizers")
 
@@ -142,7 +144,10 @@ class Artifact:
         allow_data: bool = False,
         **how: Any,
     ) -> str:
-        """Save the artifact, prove that it loads, and push it as one commit; returns the commit.
+        """Save the artifact, push it as one commit, and load it before and after; returns the commit.
+
+        Where the line breaks after the push, so that it cannot be loaded, it is pushed all the same: a warning says
+        that it was not checked.
 
         Args:
             repo_id: `owner/name`, the owner a user or an organisation.
@@ -154,7 +159,7 @@ class Artifact:
         Raises:
             PushConflictError: somebody else pushed at the same time.
             HubError: the hub cannot be used, or does not let us.
-            ArtifactError: the data forbid it, or as in `save_pretrained`.
+            ArtifactError: the data forbid it, what is on the hub is not what was pushed, or as in `save_pretrained`.
         """
         if not allow_data and (names := sorted(_unpublishable(self.facts))):
             raise ArtifactError(
@@ -164,7 +169,12 @@ class Artifact:
         with tempfile.TemporaryDirectory() as place:
             folder = self.save_pretrained(Path(place) / "artifact", style=style, onnx=onnx, repo_id=repo_id)
             Artifact.from_pretrained(folder)
-            return push_folder(folder, repo_id, **how)
+            commit = push_folder(folder, repo_id, **how)
+        try:
+            Artifact.from_pretrained(repo_id, revision=commit, token=how.get("token"))
+        except HubError as error:
+            logger.warning("%s: pushed as %s, but not loaded from there to check it. %s", repo_id, commit, error)
+        return commit
 
     @classmethod
     def from_pretrained(

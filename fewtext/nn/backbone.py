@@ -107,9 +107,8 @@ def _check_growth(tokenizer: Any) -> None:
 def _as_json(part: Any) -> dict[str, Any]:
     try:
         return {} if part is None else json.loads(part.__getstate__())
-    except (
-        Exception
-    ):  # what tokenizers raises for a part in Python, which comes from transformers and not from a file
+    # What tokenizers raises for a part in Python, which comes from transformers and not from a file.
+    except Exception:
         return {}
 
 

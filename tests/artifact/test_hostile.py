@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
+from conftest import changed
 
 sys.path.insert(0, str(Path(__file__).parent))  # for who runs pytest with another import mode
 from attacking import CARD, MANIFEST, hub_cache, make
@@ -24,16 +24,6 @@ from fewtext.nn.pretrained import Pretrained
 TEXTS = ["where is my card", "card lost", "book a flight", "late flight"]
 LABELS = ["card", "card", "flight", "flight"]
 MOST_SECONDS, MOST_MEGABYTES = 2, 200
-
-
-def changed(encoder):
-    """Move the adapters, as training would."""
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for weight in encoder.parameters():
-            if weight.requires_grad:
-                weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
-    return encoder
 
 
 @pytest.fixture(scope="module")

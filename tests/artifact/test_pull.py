@@ -1,18 +1,20 @@
 """Pulling from a hub over lines that break: what is loaded is what was pushed, or nothing."""
 
+import json
 import logging
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-import torch
-from hub.server import Fault, Hub, client, running, without_waiting
+from conftest import changed
+from hub.server import Fault, client, running, without_waiting
 from huggingface_hub import constants
 from push_once import ID, check_moving, check_pulls, file_route, put, same_files
 
 from fewtext import Artifact, Encoder, FewShotClassifier, Lora, Prototypical
-from fewtext.artifact import describe, locate_artifact, pull, push
+from fewtext.artifact import LAYOUT, describe, locate_artifact, pull, push
+from fewtext.artifact.push import push_folder
 from fewtext.artifact.verify import check_files
 from fewtext.errors import ArtifactError, HubError
 
@@ -23,11 +25,7 @@ slow = pytest.mark.slow
 
 def classifier(tiny_folder, seed):
     """A classifier whose weights a seed decides."""
-    encoder = Encoder.from_pretrained(tiny_folder, lora=Lora(rank=2))
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in encoder.parameters():
-            weight.add_(0.1 * torch.randn(weight.shape, generator=generator) if weight.requires_grad else 0)
+    encoder = changed(Encoder.from_pretrained(tiny_folder, lora=Lora(rank=2)), seed)
     return FewShotClassifier(encoder).fit(TEXTS, ["card", "flight", "room", "loan"])
 
 
@@ -41,11 +39,6 @@ def folders(one, tiny_folder, tmp_path_factory):
     """Two saved classifiers, which differ in their weights."""
     place = tmp_path_factory.mktemp("classifiers")
     return [one.save_pretrained(place / "one"), classifier(tiny_folder, 2).save_pretrained(place / "two")]
-
-
-@pytest.fixture(params=["lfs", "regular"])
-def hub(request):
-    return Hub(request.param)
 
 
 @pytest.fixture
@@ -248,3 +241,27 @@ def test_a_token_is_seen_by_the_hub_only(one, hub, endpoint, monkeypatch, tmp_pa
     assert bool(stored) == (hub.mode == "lfs")
     for seen in hub.requests:
         assert seen.has_authorization == (seen not in stored)
+
+
+def test_a_hub_that_keeps_something_else_than_was_pushed_is_found_out(one, there, monkeypatch):
+    def pushed(folder, repo_id, **how):
+        other = json.loads((folder / LAYOUT.description).read_text()) | {"canaries": ["something else"]}
+        (folder / LAYOUT.description).write_text(json.dumps(other))
+        return push_folder(folder, repo_id, **how)
+
+    monkeypatch.setattr("fewtext.artifact.store.push_folder", pushed)
+    with pytest.raises(ArtifactError, match=r"fewtext\.json is damaged"):
+        one.push_to_hub(ID)
+
+
+def test_a_line_that_breaks_after_the_push_is_a_warning(one, hub, there, monkeypatch, caplog):
+    def pushed(*given, **how):
+        commit = push_folder(*given, **how)
+        hub.faults += [
+            Fault(route, hub.calls[route] + n, "503") for route in ("info", "resolve") for n in range(1, 20)
+        ]
+        return commit
+
+    monkeypatch.setattr("fewtext.artifact.store.push_folder", pushed)
+    assert one.push_to_hub(ID) == hub.commits(ID)[-1].sha
+    assert "but not loaded from there to check it" in caplog.text

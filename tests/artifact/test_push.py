@@ -5,7 +5,7 @@ import socket
 import threading
 
 import pytest
-from hub.server import Fault, Hub, client, running, without_waiting
+from hub.server import Fault, client, without_waiting
 from huggingface_hub import HfApi, constants
 from push_once import FOREIGN, ID, artifact, check_cuts, check_faults, check_kills, converged, files_of, holds
 
@@ -23,17 +23,6 @@ FAULTS = (  # mode, fault; large files are two
 )
 FEW_FAULTS = [*(one for one in FAULTS if one[1].route == "commit"), *FAULTS[1::9]]
 slow = pytest.mark.slow
-
-
-@pytest.fixture(params=["lfs", "regular"])
-def hub(request):
-    return Hub(request.param)
-
-
-@pytest.fixture
-def endpoint(hub):
-    with running(hub) as endpoint:
-        yield endpoint
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from conftest import changed
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
@@ -21,16 +22,6 @@ def logits(learner, toy):
     batch = Collator([toy], learner.encoder.tokenize)([sampler[0], sampler[1]])
     with torch.no_grad():
         return learner.predict(learner.adapt(batch.support), batch.query.tokens)
-
-
-def changed(encoder):
-    """Move all trainable weights, as training would."""
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for weight in encoder.parameters():
-            if weight.requires_grad:
-                weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
-    return encoder
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 import torch
+from conftest import changed
 from peft import PeftModel
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
@@ -30,15 +31,6 @@ TEXTS = [
 ]
 LABELS = ["card", "card", "refund", "refund", "flight", "flight"]
 QUERIES = ["my card has not arrived yet", "money", "please cancel the flight to the room " * 12, "book"]
-
-
-def changed(encoder, seed=5):
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in encoder.parameters():
-            if weight.requires_grad:
-                weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
-    return encoder
 
 
 def base(kind, folder):

@@ -13,23 +13,11 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
 from hub.chaos import Chaos
-from hub.server import Fault, Hub, client, running, without_waiting
+from hub.server import Fault, client, without_waiting
 
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # the client's own upload
 ID = "tester/adapter"
 BIG = bytes(range(256)) * 200
 FILES = {"README.md": b"---\nlicense: mit\n---\nA card.", "head/weights.safetensors": BIG, "empty.txt": b""}
-
-
-@pytest.fixture(params=["lfs", "regular"])
-def hub(request):
-    return Hub(request.param)
-
-
-@pytest.fixture
-def endpoint(hub):
-    with running(hub) as endpoint:
-        yield endpoint
 
 
 @pytest.fixture
