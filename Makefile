@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo test test-slow bench lint format clean
+.PHONY: setup demo test test-slow bench full-label lint format clean
 .DEFAULT_GOAL := test
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -33,6 +33,14 @@ bench: .venv-bench/.installed  ## fewtext beside its peers; FEWTEXT_DATA_ROOT na
 	.venv-bench/bin/python recipes/benchmarks/speed.py
 	.venv-bench/bin/python recipes/benchmarks/parts.py
 
+.venv-fastfit/.installed: recipes/benchmarks/fastfit.txt
+	$(PYTHON) -m venv .venv-fastfit
+	.venv-fastfit/bin/python -m pip install --quiet --disable-pip-version-check -r recipes/benchmarks/fastfit.txt
+	touch $@
+
+full-label: .venv-bench/.installed .venv-fastfit/.installed  ## all classes of five sets beside the rivals: many hours
+	.venv-bench/bin/python recipes/benchmarks/full_label.py
+
 lint: setup  ## what the pre-commit hooks run; pyright fetches a part of itself from the npm registry
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -43,4 +51,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-bench demo runs dist build
+	rm -rf .venv .venv-bench .venv-fastfit demo runs dist build

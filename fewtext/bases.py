@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from torch import Tensor
@@ -67,25 +67,23 @@ def load_base(base: str | Path | Encoder | MetaLearner) -> MetaLearner:
 
 
 def fit_facts(
-    learner: MetaLearner, classes: np.ndarray, labels: np.ndarray, means: Tensor | None, seconds: float
+    learner: MetaLearner, classes: Sequence[Any], shots: Sequence[int], means: Tensor | None, seconds: float
 ) -> dict[str, Any]:
     """Return what a model card says about fitting.
 
     Args:
         learner: the base.
-        classes: `[N]`, the labels.
-        labels: `[n]`, class numbers of the texts.
+        classes: the N labels.
+        shots: texts of each.
         means: `[N, D]`, the classes' mean embeddings, where the method has them.
         seconds: that fitting took.
     """
-    shots = np.bincount(labels)
     facts: dict[str, Any] = {
-        "texts": len(labels),
-        "shots": {"min": int(shots.min()), "max": int(shots.max())},
+        "texts": sum(shots),
+        "shots": {"min": min(shots), "max": max(shots)},
         "seconds": round(seconds, 3),
         "hardware": hardware(learner.encoder.device),
     }
     if means is not None:
-        names = classes.tolist()
-        facts["confusable"] = [[names[a], names[b], cosine] for a, b, cosine in most_alike(means, PAIRS)]
+        facts["confusable"] = [[classes[a], classes[b], cosine] for a, b, cosine in most_alike(means.cpu(), PAIRS)]
     return facts | ({"base": dict(learner.facts)} if learner.facts else {})

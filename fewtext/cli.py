@@ -1,4 +1,4 @@
-"""The `fewtext` command: train, test, fit, predict, push, info."""
+"""The `fewtext` command."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Annotated, Any
 
@@ -22,10 +22,14 @@ from transformers.utils.logging import disable_progress_bar
 from fewtext.artifact import describe
 from fewtext.data.card import DataCard
 from fewtext.errors import FewtextError
+from fewtext.jobs.doctor import Doctor, doctor
+from fewtext.jobs.edit import Edit, edit
+from fewtext.jobs.explain import Explain, explain
 from fewtext.jobs.fit import Fit, fit
 from fewtext.jobs.launch import started_processes
 from fewtext.jobs.predict import Predict, predict
 from fewtext.jobs.push import Push, push
+from fewtext.jobs.suggest import Suggest, suggest
 from fewtext.jobs.test import Test, test
 from fewtext.jobs.train import Train, train
 from fewtext.learners import LEARNERS, learner_class
@@ -87,7 +91,10 @@ def _test(arguments: Sequence[str]) -> None:
 def _fit(arguments: Sequence[str]) -> None:
     options = _parse(Fit, "fit", arguments)
     classifier, rows = fit(options)
-    _print(f"saved {options.out}: {len(classifier.classes_)} classes\n\n{table(rows)}")
+    if options.json:
+        _print_json([row.entries() for row in rows])
+    else:
+        _print(f"saved {options.out}: {len(classifier.classes_)} classes\n\n{table(rows)}")
 
 
 def _predict(arguments: Sequence[str]) -> None:
@@ -103,6 +110,43 @@ def _predict(arguments: Sequence[str]) -> None:
         _print(message)
 
 
+def _explain(arguments: Sequence[str]) -> None:
+    options = _parse(Explain, "explain", arguments)
+    found = explain(options)
+    if options.json:
+        _print_json([asdict(explanation) for explanation in found])
+    else:
+        _print("\n\n".join(map(str, found)))
+
+
+def _edit(arguments: Sequence[str]) -> None:
+    options = _parse(Edit, "edit", arguments)
+    data, words = edit(options)
+    if options.json:
+        _print_json(data)
+    else:
+        _print(words)
+
+
+def _suggest(arguments: Sequence[str]) -> None:
+    options = _parse(Suggest, "suggest", arguments)
+    found = suggest(options)
+    if options.json:
+        _print_json([asdict(candidate) for candidate in found])
+    else:
+        _print("\n".join(map(str, found)))
+
+
+def _doctor(arguments: Sequence[str]) -> int:
+    options = _parse(Doctor, "doctor", arguments)
+    found = doctor(options)
+    if options.json:
+        _print_json(asdict(found))
+    else:
+        _print(str(found))
+    return 1 if options.strict and found.errors else 0
+
+
 def _push(arguments: Sequence[str]) -> None:
     options = _parse(Push, "push", arguments)
     _print(f"pushed {options.repo_id} at {push(options)}")
@@ -116,16 +160,31 @@ def _info(arguments: Sequence[str]) -> None:
         _print(f"learners: {', '.join(sorted(LEARNERS))}")
         _print(f"data cards: {', '.join(DataCard.names())}")
     elif options.artifact in DataCard.names():
-        _print(json.dumps(vars(DataCard.read(options.artifact)), indent=1, ensure_ascii=False))
+        _print_json(vars(DataCard.read(options.artifact)))
     else:
-        _print(json.dumps(describe(options.artifact), indent=1, ensure_ascii=False))
+        description = describe(options.artifact)
+        _print_json({"heads": _heads(description)} | description)
 
 
-COMMANDS: dict[str, tuple[Callable[[Sequence[str]], None], str]] = {
+def _heads(description: Mapping[str, Any]) -> dict[str, str]:
+    """Return the heads by `method`: those that a base brings, or the one that a classifier has."""
+    learner, settings = (description.get(key) for key in ("learner", "settings"))  # a stranger's may be anything
+    name = str(learner.get("name")) if isinstance(learner, dict) else ""
+    own = (LEARNERS[name].__doc__ or "").split(" State:")[0] if name in LEARNERS else "unknown to this fewtext"
+    heads = {"linear": "logistic regression on its embeddings", "prototype": f"that of the learner {name}: {own}"}
+    method = settings.get("method") if isinstance(settings, dict) else None
+    return {method: heads[method]} if method in ("linear", "prototype") else heads
+
+
+COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int | None], str]] = {
     "train": (_train, "meta-train a learner on episodes"),
     "test": (_test, "measure a learner on unseen classes, beside the frozen encoder"),
     "fit": (_fit, "fit a classifier to a few labelled texts"),
     "predict": (_predict, "classify texts with a saved classifier"),
+    "explain": (_explain, "say which texts decide an answer"),
+    "edit": (_edit, "add, remove and change texts and classes of a saved classifier"),
+    "suggest": (_suggest, "say which unlabelled texts to label next"),
+    "doctor": (_doctor, "examine labelled texts before learning from them"),
     "push": (_push, "push a learner or a classifier to the hub"),
     "info": (_info, "describe an artifact, a data card, or this installation"),
 }
@@ -139,6 +198,7 @@ Few-shot text classification that learns to learn.
 examples:
   fewtext fit intents.csv --out my-intents
   fewtext predict my-intents "where is my card?"
+  fewtext doctor intents.csv
   fewtext train prototypical --card everyday --out runs/everyday
   fewtext test runs/everyday --card everyday
   fewtext fit intents.csv --base runs/everyday --out my-intents
@@ -166,15 +226,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"fewtext: no command {arguments[0]!r}.{hint} Commands: {', '.join(COMMANDS)}.\n")
         return 2
     try:
-        COMMANDS[arguments[0]][0](arguments[1:])
+        return COMMANDS[arguments[0]][0](arguments[1:]) or 0
     except (FewtextError, NotFittedError) as error:
         sys.stderr.write(f"fewtext: {error}\n")
         return 1
-    return 0
 
 
 def _parse(kind: type, name: str, arguments: Sequence[str]) -> Any:
     return tyro.cli(kind, prog=f"fewtext {name}", args=arguments, config=FLAT)
+
+
+def _print_json(value: Any) -> None:
+    _print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 def _print(text: str) -> None:

@@ -1,13 +1,14 @@
 """The heads of a classifier: fitted to the texts and label names of its classes, and asked in bounded memory.
 
-A linear head is `weight` `[N, D]` and `bias` `[N]`, its logits x·Wᵀ + b for unit embeddings x; any other is what the
-learner's `adapt` returns.
+A linear head is `weight` `[N, D]` and `bias` `[N]`, its logits x·Wᵀ + b for unit embeddings x, and `means` `[N, D]`,
+the directions of the classes' mean embeddings; any other is what the learner's `adapt` returns.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,8 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fewtext.data.collate import labels_of, ragged
+from fewtext.embedding import remembered
 from fewtext.learners.base import MetaLearner
 from fewtext.nn.encoder import Encoder
+from fewtext.nn.logistic import TOLERANCE, fit_logistic, probabilities
 from fewtext.nn.matmul import fast_matmul
 from fewtext.tensors import Support, TaskState
 
@@ -29,30 +32,105 @@ OWN_CHUNK = 256  # texts per pass of a learner's own head
 LOGITS = 2**22  # held at a time
 
 
-def fit_linear(
-    learner: MetaLearner, texts: Sequence[str], labels: np.ndarray, words: Sequence[str], C: float
-) -> tuple[TaskState, Tensor]:
-    """Return a linear head on the learner's encoder, and the direction of each class's mean embedding `[N, D]`.
+@dataclass(frozen=True)
+class Examples:
+    """What a linear head is fitted to: texts, and after them the words of classes, one more text each.
+
+    Attributes:
+        vectors: `[n, D]`, unit embeddings.
+        labels: `[n]`, class numbers; or `[n, N]`, whether a text has a class, where it may have several.
+        named: how many of the last ones are words.
+        ways: N.
+    """
+
+    vectors: Tensor
+    labels: Tensor
+    named: int
+    ways: int
+
+    @classmethod
+    def of(
+        cls,
+        encoder: Encoder,
+        texts: Sequence[str],
+        labels: np.ndarray,
+        words: Sequence[str],
+        *,
+        windows: bool = False,
+    ) -> Examples:
+        """Embed n texts with labels `[n]` or `[n, N]` and the words of N classes, "" for none."""
+        named = [number for number, word in enumerate(words) if word]
+        vectors = remembered(encoder, [*texts, *(words[number] for number in named)], windows=windows)
+        own = np.eye(len(words), dtype=bool)[named] if labels.ndim == 2 else np.array(named, dtype=np.int64)
+        return cls(vectors.cpu(), torch.from_numpy(np.concatenate([labels, own])), len(named), len(words))
+
+    @property
+    def several(self) -> bool:
+        """Whether a text may have several classes."""
+        return self.labels.dim() == 2
+
+    def rows(self, kept: Tensor) -> Examples:
+        """Return the texts that are `kept` `[n − named]`, and all words."""
+        kept = torch.cat([kept, torch.ones(self.named, dtype=torch.bool)])
+        return Examples(self.vectors[kept], self.labels[kept], self.named, self.ways)
+
+    def means(self) -> Tensor:
+        """Return the directions of the classes' mean embeddings `[N, D]`; zero for a class without texts."""
+        if self.several:
+            return F.normalize(self.labels.T.to(self.vectors.dtype) @ self.vectors, dim=1)
+        sums = torch.zeros(self.ways, self.vectors.shape[1])
+        return F.normalize(sums.index_add_(0, self.labels, self.vectors), dim=1)
+
+    def problem(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return rows `[n, D + 1]`, targets `[n, N]` and weights `[n, 1 or N]` of logistic regression.
+
+        The last entry of a row is 1, so that the bias is regularised and a weighted sum of the rows, too. Every
+        class weighs the same, however many texts it has. Where texts may have several classes, a class weighs as
+        much as its absence, and words are evidence for their own class, but not against the others.
+        """
+        rows = torch.cat([self.vectors, torch.ones(len(self.vectors), 1)], dim=1)
+        if not self.several:
+            counts = torch.bincount(self.labels, minlength=self.ways)
+            weights = len(rows) / (self.ways * counts.double())[self.labels, None]
+            return rows, F.one_hot(self.labels, self.ways), weights
+        present = self.labels.double().sum(dim=0).clamp(min=1)
+        absent = (len(rows) - present).clamp(min=1)
+        weights = len(rows) / 2 * torch.where(self.labels, 1 / present, 1 / absent)
+        if self.named:
+            weights[-self.named :] *= self.labels[-self.named :]
+        return rows, self.labels, weights
+
+
+def fit_linear(examples: Examples, C: float, *, tolerance: float = TOLERANCE) -> TaskState:
+    """Return a linear head: weakly regularised logistic regression, and class means where that takes too long.
 
     Args:
-        learner: the base.
-        texts: n texts.
-        labels: `[n]`, class numbers; every class occurs.
-        words: one more text for each of the N classes, "" for none.
+        examples: what to learn from.
         C: inverse regularisation strength of logistic regression.
+        tolerance: as in `fit_logistic`.
     """
-    named = [number for number, word in enumerate(words) if word]
-    rows = [*texts, *(words[number] for number in named)]
-    numbers = torch.from_numpy(np.concatenate([labels, named]).astype(np.int64))
-    if len(words) > MOST_CLASSES:
-        logger.info("%d classes are more than %d: class means, not logistic regression", len(words), MOST_CLASSES)
-        means = _directions(learner.encoder, rows, numbers, len(words)).cpu()
-        weight, bias = SCALE * means, torch.zeros(len(words))
-    else:
-        vectors = _unit(learner.encoder, rows).cpu()
-        means = F.normalize(torch.zeros(len(words), vectors.shape[1]).index_add_(0, numbers, vectors), dim=1)
-        weight, bias = _regression(vectors, numbers, C)
-    return {"weight": weight.to(learner.encoder.device), "bias": bias.to(learner.encoder.device)}, means
+    means = examples.means()
+    if examples.ways > MOST_CLASSES and not examples.several:
+        logger.info("%d classes are more than %d: class means, not logistic regression", examples.ways, MOST_CLASSES)
+        return {"weight": SCALE * means, "bias": torch.zeros(examples.ways), "means": means}
+    rows, targets, weights = examples.problem()
+    solution = fit_logistic(rows, targets, C, weights=weights, several=examples.several, tolerance=tolerance).float()
+    return {"weight": solution[:, :-1].contiguous(), "bias": solution[:, -1].contiguous(), "means": means}
+
+
+def shares(examples: Examples, head: TaskState, C: float) -> tuple[Tensor, Tensor]:
+    """Return what each example adds to a linear head: A `[n, N]` and rows `[n, D + 1]`.
+
+    Aᵀ · rows is (weight, bias), exactly, since a converged head is a weighted sum of its examples.
+    """
+    weight, bias = head["weight"].cpu().double(), head["bias"].cpu().double()
+    if examples.ways > MOST_CLASSES and not examples.several:
+        member = F.one_hot(examples.labels, examples.ways).double()
+        lengths = (member.T @ examples.vectors.double()).norm(dim=1)
+        return SCALE * member / lengths, F.pad(examples.vectors, (0, 1)).double()
+    rows, targets, weights = examples.problem()
+    logits = rows.double() @ torch.cat([weight, bias[:, None]], dim=1).T
+    return C * weights * (targets - probabilities(logits, examples.several)), rows.double()
 
 
 def most_alike(means: Tensor, pairs: int) -> list[tuple[int, int, float]]:
@@ -67,7 +145,7 @@ def most_alike(means: Tensor, pairs: int) -> list[tuple[int, int, float]]:
 
 
 def fit_own(learner: MetaLearner, texts: Sequence[str], labels: np.ndarray, words: Sequence[str]) -> TaskState:
-    """Return the learner's own head; arguments as those of `fit_linear`."""
+    """Return the learner's own head for n texts with labels `[n]` and the words of N classes, "" for none."""
     tokenize = learner.encoder.tokenize
     names = [tokenize([word])[0] if word else [] for word in words]
     mask = torch.ones(1, len(words), dtype=torch.bool)
@@ -77,11 +155,17 @@ def fit_own(learner: MetaLearner, texts: Sequence[str], labels: np.ndarray, word
 
 
 def answers(
-    learner: MetaLearner, head: TaskState, texts: Sequence[str], of: Callable[[Tensor], tuple[Tensor, ...]]
+    learner: MetaLearner,
+    head: TaskState,
+    texts: Sequence[str],
+    of: Callable[[Tensor, Tensor | None], tuple[Tensor, ...]],
+    *,
+    windows: bool = False,
 ) -> tuple[np.ndarray, ...]:
-    """Return `of(logits)` for n texts, `[n, …]` each.
+    """Return `of(logits, vectors)` for n texts, `[n, …]` each.
 
-    `of` is given the logits `[·, N]` of so few texts at a time that they can be held however large n and N are.
+    `of` is given the logits `[·, N]` and, where the head is linear, the unit embeddings `[·, D]` of so few texts at a
+    time that they can be held however large n and N are.
     """
     found: list[tuple[Tensor, ...]] = []
     linear = "weight" in head
@@ -90,34 +174,10 @@ def answers(
         for start in range(0, len(texts), chunk):
             rows = texts[start : start + chunk]
             if linear:
-                for vectors in _unit(learner.encoder, rows).split(max(1, LOGITS // len(head["weight"]))):
-                    found.append(of(F.linear(vectors, head["weight"], head["bias"])))
+                parts = remembered(learner.encoder, rows, windows=windows, keep=False)
+                parts = parts.split(max(1, LOGITS // len(head["weight"])))
+                found += [of(F.linear(vectors, head["weight"], head["bias"]), vectors) for vectors in parts]
             else:
                 query = ragged([learner.encoder.tokenize(rows)]).to(learner.encoder.device)
-                found.append(of(learner.predict(head, query)[0]))
+                found.append(of(learner.predict(head, query)[0], None))
     return tuple(torch.cat([part.cpu() for part in parts]).numpy() for parts in zip(*found, strict=True))
-
-
-def _regression(vectors: Tensor, labels: Tensor, C: float) -> tuple[Tensor, Tensor]:
-    """Return weight and bias of logistic regression on vectors `[n, D]` with labels `[n]`."""
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(C=C, max_iter=2000).fit(vectors.numpy(), labels.numpy())
-    weight, bias = model.coef_, model.intercept_
-    if len(weight) == 1:  # two classes: the softmax of (0, z) is the sigmoid of z
-        weight, bias = np.vstack([0 * weight, weight]), np.array([0.0, bias[0]])
-    return torch.from_numpy(weight).float(), torch.from_numpy(bias).float()
-
-
-def _directions(encoder: Encoder, texts: Sequence[str], labels: Tensor, classes: int) -> Tensor:
-    """Return the class means of unit embeddings, made unit vectors again, `[N, D]`; some texts at a time."""
-    sums = torch.zeros(classes, encoder.dimension, device=encoder.device)
-    for start in range(0, len(texts), CHUNK):
-        part = slice(start, start + CHUNK)
-        sums.index_add_(0, labels[part].to(encoder.device), _unit(encoder, texts[part]))
-    return F.normalize(sums, dim=1)
-
-
-def _unit(encoder: Encoder, texts: Sequence[str]) -> Tensor:
-    """Return the embeddings of texts, `[n, D]`, each of length 1."""
-    return F.normalize(torch.from_numpy(encoder.encode(texts)).to(encoder.device), dim=1)

@@ -18,7 +18,7 @@ from torch import nn
 from tqdm import tqdm
 
 from fewtext.data.collate import labels_of, ragged
-from fewtext.heads import answers, fit_linear
+from fewtext.heads import Examples, answers, fit_linear
 from fewtext.learners.base import MetaLearner
 from fewtext.learners.prototypical import Prototypical
 from fewtext.nn.backbone import Lora
@@ -55,12 +55,12 @@ def refine(
     Args:
         learner: the base.
         texts: n texts.
-        labels: `[n]`, class numbers; every class occurs.
+        labels: `[n]`, class numbers.
         words: the name of each of the N classes, "" for none.
         C: inverse regularisation strength of the linear head that is to stand on it.
         check: refine on all but one text per class first, and keep it only if these get more right answers.
     """
-    fewest = np.bincount(labels).min()
+    fewest = np.bincount(labels, minlength=len(words)).min()
     if not check or fewest < ENOUGH:
         config = RefineConfig() if fewest >= ENOUGH else RefineConfig(steps=SHORT)
         return refined(learner, texts, labels, words, config), {"refined": {"steps": config.steps}}
@@ -69,8 +69,9 @@ def refine(
     held_out, known = [texts[int(row)] for row in held], [texts[int(row)] for row in rest]
     right = []
     for candidate in (learner, refined(learner, known, labels[rest], words)):
-        head, _ = fit_linear(candidate, known, labels[rest], words, C)
-        (answer,) = answers(candidate, head, held_out, lambda logits: (logits.argmax(dim=1),))
+        examples = Examples.of(candidate.encoder, known, labels[rest], words)
+        head = {name: tensor.to(candidate.encoder.device) for name, tensor in fit_linear(examples, C).items()}
+        (answer,) = answers(candidate, head, held_out, lambda logits, _: (logits.argmax(dim=1),))
         right.append(float((answer == labels[held]).mean()))
     facts = {"held_out": len(held), "frozen": right[0], "refined": right[1], "kept": right[1] > right[0]}
     return (refined(learner, texts, labels, words) if facts["kept"] else learner), {"refined": facts}
@@ -88,7 +89,7 @@ def refined(
     Args:
         learner: the base.
         texts: n texts.
-        labels: `[n]`, class numbers; every class occurs.
+        labels: `[n]`, class numbers.
         words: the name of each of the N classes, "" for none.
         config: settings.
     """
@@ -124,17 +125,30 @@ def refined(
     return own.eval()
 
 
-def _trainable_copy(encoder: Encoder, config: RefineConfig) -> Encoder:
-    """Return an encoder with adapters of its own; the weights below them are shared."""
-    shared: dict[int, nn.Parameter] = {
+def unrefined(learner: MetaLearner) -> MetaLearner:
+    """Return the base of a learner whose encoder had no adapters before it was refined; weights are shared."""
+    encoder = learner.encoder
+    backbone = copy.deepcopy(encoder.backbone, _shared(encoder)).unload()
+    own = Prototypical(Encoder(backbone, encoder.tokenizer, encoder.source, encoder.recipe, bf16=encoder.bf16))
+    own.facts = learner.facts
+    return own.eval()
+
+
+def _shared(encoder: Encoder) -> dict[int, nn.Parameter]:
+    """Return what `deepcopy` is to share: frozen views of all weights but the adapters'."""
+    return {
         id(weight): nn.Parameter(weight.detach(), requires_grad=False)
         for name, weight in encoder.backbone.named_parameters()
         if "lora_" not in name
     }
+
+
+def _trainable_copy(encoder: Encoder, config: RefineConfig) -> Encoder:
+    """Return an encoder with adapters of its own; the weights below them are shared."""
     if encoder.lora is not None:
-        return copy.deepcopy(encoder, shared)
+        return copy.deepcopy(encoder, _shared(encoder))
     return Encoder(
-        copy.deepcopy(encoder.backbone, shared),
+        copy.deepcopy(encoder.backbone, _shared(encoder)),
         encoder.tokenizer,
         encoder.source,
         encoder.recipe,

@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-SHARES = ("accuracy", "macro-F1")  # units shown in percent
+SHARES = ("accuracy", "macro-F1", "share")  # units shown in percent
 PACKAGES = ("fewtext", "torch", "transformers", "peft", "accelerate", "datasets", "scikit-learn", "numpy")
 
 

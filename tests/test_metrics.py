@@ -13,7 +13,7 @@ import fewtext.metrics
 from fewtext.metrics.calibration_error.calibration_error import CalibrationError
 from fewtext.metrics.episode_accuracy.episode_accuracy import EpisodeAccuracy
 from fewtext.metrics.macro_f1.macro_f1 import MacroF1
-from fewtext.metrics.scores import accuracy, calibration_error, macro_f1, mean_ci
+from fewtext.metrics.scores import accuracy, brier_score, calibration_error, macro_f1, mean_ci
 
 FOLDER = Path(fewtext.metrics.__file__).parent
 GUESSES, TRUTH = np.array([0, 1, 2, 2, 1, 0, 1, 3]), np.array([0, 1, 1, 2, 2, 0, 1, 0])
@@ -99,6 +99,14 @@ def test_calibration_error_with_one_bin_is_confidence_minus_accuracy():
     assert calibration_error(probabilities, references, bins=1) == pytest.approx(0.25)
     assert calibration_error(probabilities, references, bins=2) == pytest.approx(0.25)
     assert calibration_error(probabilities, references, bins=10) == pytest.approx((0.6 + 0.1) / 2)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "references", "score"),
+    [([[1, 0], [0, 1]], [0, 1], 0), ([[1, 0]], [1], 2), ([[0.5, 0.3, 0.2], [1, 0, 0]], [1, 0], 0.78 / 2)],
+)
+def test_brier_score_by_hand(probabilities, references, score):
+    assert brier_score(probabilities, references) == pytest.approx(score)
 
 
 def test_every_metric_folder_is_listed_here_and_holds_a_file_of_its_name():

@@ -14,14 +14,15 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from fewtext.results import SHARES
+
 EXAMPLE = "your-name/your-model"
 MOST, LONGEST = 50, 160  # rows of a table, the rest is counted; characters of a value
 CARD = ("title", "licence", "language", "commercial_use", "publish_models", "citation")
 CARD_HEAD = ("Data set", "Licence", "Language", "Commercial use", "Models may be public", "Citation")
 MADE = ("episodes", "loop", "seed", "best_step", "texts", "shots", "hardware", "seconds")
 HUB_ID = re.compile(r"(?!.*(--|\.\.))[a-zA-Z0-9_][\w.-]{0,95}(/[a-zA-Z0-9_][\w.-]{0,95})?", re.ASCII)
-LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|multilingual")
-SLUG = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,63}")
+LANGUAGE, SLUG = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*|multilingual"), re.compile(r"[a-z0-9][a-z0-9_.+-]{0,63}")
 JOINERS = "\u200c\u200d"  # the only invisible characters that words and emoji are written with
 PRIVATE = re.compile(rf"(^|[\s\"'(\[{{=:,;|>\ufffd{JOINERS}])(~?/[^\s/]|[A-Za-z]:[\\/]|\\\\\w)|file:/|\bhf_\w{{16}}")
 HARMLESS = str.maketrans({"`": "ˋ", "|": "¦", "<": "&lt;", ">": "&gt;"})
@@ -155,9 +156,8 @@ def _eval_results(facts: dict[str, Any]) -> list[EvalResult]:
     for row in rows[:MOST]:
         place, _, what = row["name"].rpartition("/")
         data, _, config = (place.lstrip("/") or "unknown").partition("/")
-        more: dict[str, Any] = {"dataset_config": config or None, "metric_name": what}
-        numbers = {"ci95": row.get("half"), "n": row.get("n")}
-        more["metric_args"] = {key: value for key, value in numbers.items() if _is_number(value)} or None
+        numbers = {key: value for key, value in (("ci95", row.get("half")), ("n", row.get("n"))) if _is_number(value)}
+        more: dict[str, Any] = {"dataset_config": config or None, "metric_name": what, "metric_args": numbers or None}
         found.append(EvalResult("text-classification", hub.get(data) or data, data, "accuracy", row["value"], **more))
     return found
 
@@ -173,14 +173,14 @@ def _summary(own: dict[str, Any]) -> str:
 
 def _data(facts: dict[str, Any]) -> str:
     known = _points({"Texts": facts["data"].get("sources"), "Class split": facts["data"].get("split")})
-    table = _table(CARD_HEAD, [[card.get(key) for key in CARD] for card in facts["cards"]])
+    table = _table(CARD_HEAD, [list(map(card.get, CARD)) for card in facts["cards"]])
     licence = f"This model's own licence, which need not be that of the data: {_known(facts.get('licence'))}."
     return "\n\n".join(filter(None, [known, table, "" if known or table else "Not known.", licence]))
 
 
 def _result(row: dict[str, Any]) -> list[Any]:
     place, _, what = row["name"].rpartition("/")
-    unit, share = row.get("unit"), row.get("unit") in ("accuracy", "macro-F1")
+    unit, share = row.get("unit"), row.get("unit") in SHARES
     numbers: list[Any] = [value for value in (row["value"], row.get("half")) if _is_number(value)]
     shown = " ± ".join(f"{100 * value:.1f}" if share else f"{value:.4g}" for value in numbers)
     return [place, what, f"{unit}, %" if share else unit, shown, row.get("n")]
@@ -234,7 +234,7 @@ def _known(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "not known", True: "yes", False: "no"}[value]
     if _is_number(value):
-        return str(value) if isinstance(value, int) else f"{value:.4g}"
+        return f"{value}" if isinstance(value, int) else f"{value:.4g}"
     if isinstance(value, dict):
         return ", ".join(f"{_known(key)} {_known(value[key])}" for key in list(value)[:MOST])
     if isinstance(value, list):

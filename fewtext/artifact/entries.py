@@ -9,6 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 Allowed = Callable[[Any], bool]
 
+MOST_TEXT, MOST_TEXTS = 2**20, 10**6  # characters of a text; texts
 MOST_RANK, MOST_ALPHA, MOST_COUNT, MOST_VALUE, MOST_CANARIES = 256, 2**16, 256, 1e6, 64
 
 
@@ -66,13 +67,39 @@ def _are_settings(value: Any) -> bool:
     return isinstance(value, dict) and all(key in SETTINGS and SETTINGS[key](own) for key, own in value.items())
 
 
+def _are_certain(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == CERTAINTY.keys()
+        and all(CERTAINTY[key](own) for key, own in value.items())
+    )
+
+
+def _is_finite(value: Any) -> bool:
+    return is_number(value) and abs(value) <= MOST_VALUE
+
+
 SETTINGS: dict[str, Allowed] = {
     "method": _text("linear|prototype"),
     "names": is_flag,
     "refine": lambda value: is_flag(value) or value == "auto",
+    "hierarchy": _none_or(_text(".+", 10)),
+    "coverage": lambda value: is_number(value) and 0 < value <= 1,
+    "windows": is_flag,
     "C": lambda value: is_number(value) and value > 0,
 }
 """The parameters of a classifier; its settings hold no others."""
+CERTAINTY: dict[str, Allowed] = {
+    "several": is_flag,
+    "temperature": lambda value: _is_finite(value) and value >= 1e-3,
+    "threshold": _none_or(_is_finite),
+    "unfamiliar": _is_finite,
+    "margin": _none_or(lambda value: _is_finite(value) and value >= 0),
+    "measured": _none_or(
+        lambda value: isinstance(value, dict) and len(value) <= 20 and all(map(is_number, value.values()))
+    ),
+}
+"""What a classifier knows about its certainty: all of it."""
 ENTRIES: dict[str, Allowed] = {
     "fewtext_version": _text(".*"),
     "style": _text("adapter|merged"),
@@ -93,10 +120,32 @@ ENTRIES: dict[str, Allowed] = {
     "labels": _are_labels,
     "settings": _are_settings,
     "facts": _is_object,
+    "certainty": _none_or(_are_certain),
     "canaries": _list(_text(r".*\S.*"), 1, MOST_CANARIES),
     "versions": lambda value: isinstance(value, dict) and all(map(_text(".*"), value.values())),
 }
 """What must be there, from the outside in; of what is None, there need be no more. Other entries are not read."""
+
+
+def are_texts(value: Any, ways: int, several: bool) -> bool:
+    """Return whether these are a classifier's texts, with class numbers below `ways`, or lists of them."""
+
+    def is_class(number: Any) -> bool:
+        return type(number) is int and 0 <= number < ways
+
+    text, count = _text(r".*\S.*", MOST_TEXT), MOST_TEXTS
+    allowed = {
+        "texts": _list(text, most=count),
+        "labels": _list(_list(is_class, most=ways) if several else is_class, most=count),
+        "descriptions": _list(
+            lambda own: isinstance(own, list) and len(own) == 2 and is_class(own[0]) and text(own[1]), most=ways
+        ),
+        "out_of_scope": _list(text, most=count),
+    }
+    if not isinstance(value, dict) or value.keys() != allowed.keys():
+        return False
+    sound = all(allowed[key](own) for key, own in value.items())
+    return sound and len(value["texts"]) == len(value["labels"])
 
 
 def wrong_entry(found: Mapping[str, Any]) -> str | None:

@@ -14,7 +14,9 @@ from typing import Literal
 
 from fewtext.nn.pretrained import FILES
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE = (1, 2)
+"""Versions of the format that are read; the first one knew no certainty and no texts."""
 Style = Literal["adapter", "merged"]
 
 
@@ -26,6 +28,7 @@ class Layout:
     learner: str = "learner.safetensors"
     head: str = "head.safetensors"
     canary: str = "canary.safetensors"
+    texts: str = "texts.json"
     manifest: str = "manifest.json"
     card: str = "README.md"
     adapter: str = "adapter_model.safetensors"
@@ -41,7 +44,7 @@ class Layout:
 
 LAYOUT = Layout()
 
-OF_FEWTEXT = (LAYOUT.description, LAYOUT.manifest, LAYOUT.learner, LAYOUT.head, LAYOUT.canary)
+OF_FEWTEXT = (LAYOUT.description, LAYOUT.manifest, LAYOUT.learner, LAYOUT.head, LAYOUT.canary, LAYOUT.texts)
 """What only fewtext reads, at the root."""
 
 READ = (

@@ -28,6 +28,7 @@ from fewtext.artifact.verify import (
     check_canaries,
     check_description,
     check_files,
+    checked_texts,
     sign,
     unusable,
 )
@@ -52,6 +53,8 @@ class Artifact:
         labels: the classifier's labels, in the order of its outputs.
         settings: the classifier's parameters.
         facts: how it came about: data, episodes, seeds, scores. Plain JSON, no paths, no tokens.
+        certainty: the classifier's temperature and thresholds; None where nothing is known about them.
+        texts: the classifier's texts with their class numbers, where they are to be saved.
     """
 
     kind: Literal["learner", "classifier"]
@@ -60,6 +63,8 @@ class Artifact:
     labels: tuple[Any, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    certainty: Mapping[str, Any] | None = None
+    texts: Mapping[str, Any] | None = None
 
     @property
     def style(self) -> Style:
@@ -115,6 +120,7 @@ class Artifact:
             "labels": list(self.labels),
             "settings": dict(self.settings),
             "facts": dict(self.facts),
+            "certainty": None if self.certainty is None else dict(self.certainty),
             "canaries": list(CANARIES),
             "versions": {name: metadata.version(name) for name in PACKAGES},
         }
@@ -122,11 +128,13 @@ class Artifact:
         write_tensors(folder / LAYOUT.learner, self.learner.own_parameters())
         if self.head:
             write_tensors(folder / LAYOUT.head, self.head)
+        if self.texts is not None:
+            write_json(folder / LAYOUT.texts, self.texts)
         write_tensors(folder / LAYOUT.canary, {"logits": canary_logits(self.learner, self.head)})
         if style == "adapter":
             write_adapter_style(self.learner, folder)
         else:
-            write_merged_style(self.learner, self.head, self.labels, folder)
+            write_merged_style(self.learner, self.head, self.labels, self.certainty or {}, folder)
         card = model_card(description) if repo_id is None else model_card(description, repo_id)
         (folder / LAYOUT.card).write_text(card, "utf-8")  # in place of peft's, where there is one
         write_json(folder / LAYOUT.manifest, sign(folder))
@@ -207,6 +215,8 @@ class Artifact:
                 labels=tuple(description["labels"]),
                 settings=description["settings"],
                 facts=description["facts"],
+                certainty=description.get("certainty"),
+                texts=checked_texts(folder, description),
             )
             learner.facts = loaded.facts if loaded.kind == "learner" else loaded.facts.get("base", {})
             found = canary_logits(learner, head, tuple(description["canaries"]))

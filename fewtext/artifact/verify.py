@@ -12,8 +12,8 @@ from typing import Any, get_type_hints
 import torch
 from torch import Tensor
 
-from fewtext.artifact.entries import is_setting, wrong_entry
-from fewtext.artifact.layout import FORMAT_VERSION, LAYOUT, OWNED, READ, UNSIGNED, matches
+from fewtext.artifact.entries import are_texts, is_setting, wrong_entry
+from fewtext.artifact.layout import LAYOUT, OWNED, READ, READABLE, UNSIGNED, matches
 from fewtext.data.collate import labels_of, ragged
 from fewtext.errors import ArtifactError, FewtextError, LearnerError
 from fewtext.files import MOST_JSON, read_any_json, read_json, sha256, tensor_kinds
@@ -37,8 +37,8 @@ SUPPORTS = ("open the window", "let some air in", "play a waltz", "some music, p
 SUPPORT_LABELS = (0, 0, 1, 1)
 FILE_NAME = re.compile(r"[\w.-]+(/[\w.-]+)*")
 PICKLES = (".bin", ".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".npy", ".npz", ".h5", ".dill")
-LARGE = ("tokenizer.json", "vocab.json")
-"""JSON of a tokenizer's vocabulary, which may be longer than other JSON, and which only tokenizers read."""
+LARGE = ("tokenizer.json", "vocab.json", LAYOUT.texts)
+"""JSON of a tokenizer's vocabulary and of texts, which may be longer than other JSON."""
 MOST_LARGE = 64 * 2**20
 
 
@@ -61,7 +61,7 @@ def canary_logits(learner: MetaLearner, head: Mapping[str, Tensor], texts: tuple
             )
             with torch.no_grad():
                 head = learner.adapt(support.to(learner.encoder.device))
-        (logits,) = answers(learner, dict(head), texts, lambda logits: (logits,))
+        (logits,) = answers(learner, dict(head), texts, lambda logits, _: (logits,))
     return torch.from_numpy(logits)
 
 
@@ -167,11 +167,12 @@ def check_description(folder: Path) -> dict[str, Any]:
     where = f"{folder.name}/{LAYOUT.description}"
     found = read_json(folder / LAYOUT.description)
     version = found.get("format_version")
-    if type(version) is not int or version != FORMAT_VERSION:
+    if type(version) is not int or version not in READABLE:
         raise ArtifactError(
-            f"{folder.name}: format version {version!r:.20}, this fewtext reads {FORMAT_VERSION}. "
+            f"{folder.name}: format version {version!r:.20}, this fewtext reads {READABLE[0]} to {READABLE[-1]}. "
             f"Use fewtext {found.get('fewtext_version', '(unknown)')!s:.20} or newer."
         )
+    found.setdefault("certainty", None)  # unknown to the first version
     if wrong := wrong_entry(found):
         raise ArtifactError(f"{where}: {wrong} is missing or not what it must be. Save it again with fewtext.")
     fitted, base = found["kind"] == "classifier", found["facts"].get("base", {})
@@ -179,6 +180,20 @@ def check_description(folder: Path) -> dict[str, Any]:
         raise ArtifactError(f"{where}: a classifier has labels and a base, and a learner has none.")
     _check_learner(found["learner"], where)
     _check_shapes(folder, found)
+    return found
+
+
+def checked_texts(folder: Path, description: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the classifier's texts, None where they were not saved.
+
+    Raises:
+        ArtifactError: something else than texts with classes of their own.
+    """
+    if not (folder / LAYOUT.texts).is_file():
+        return None
+    found, certainty = read_json(folder / LAYOUT.texts, most=MOST_LARGE), description["certainty"] or {}
+    if not are_texts(found, len(description["labels"]), bool(certainty.get("several"))):
+        raise ArtifactError(f"{folder.name}/{LAYOUT.texts}: these are not the texts of a classifier. Save it again.")
     return found
 
 
@@ -202,6 +217,9 @@ def _check_shapes(folder: Path, found: Mapping[str, Any]) -> None:
     if wrong := sorted(name for name, (kind, _) in head.items() if kind not in ("F32", "BOOL")):
         raise ArtifactError(f"{folder.name}/{LAYOUT.head}: {wrong[0]} is {head[wrong[0]][0]}, F32 is needed.")
     if "weight" in head and (
-        head.keys() != {"weight", "bias"} or head["bias"][1] != (ways,) or head["weight"][1][:1] != (ways,)
+        not {"weight", "bias"} <= head.keys() <= {"weight", "bias", "means"}
+        or head["bias"][1] != (ways,)
+        or head["weight"][1][:1] != (ways,)
+        or head.get("means", head["weight"])[1] != head["weight"][1]
     ):
         raise ArtifactError(f"{folder.name}/{LAYOUT.head}: not weight and bias of {ways} classes.")

@@ -45,9 +45,15 @@ def write_adapter_style(learner: MetaLearner, folder: Path) -> None:
 
 
 def write_merged_style(
-    learner: MetaLearner, head: Mapping[str, Tensor], labels: tuple[Any, ...], folder: Path
+    learner: MetaLearner,
+    head: Mapping[str, Tensor],
+    labels: tuple[Any, ...],
+    certainty: Mapping[str, Any],
+    folder: Path,
 ) -> None:
     """Write the encoder in full, and for a classifier what makes the whole a model of transformers.
+
+    Transformers knows no temperature, so the weights it reads are divided by it.
 
     Raises:
         ArtifactError: a head that is not linear.
@@ -66,7 +72,8 @@ def write_merged_style(
             f"the own head of {learner.name} is not linear, so transformers cannot have it. Use style='adapter'."
         )
     weights, weight, bias = linear
-    own = {"classifier.weight": weight, "classifier.bias": bias}
+    temperature = certainty.get("temperature", 1.0)
+    own = {"classifier.weight": weight / temperature, "classifier.bias": bias / temperature}
     own |= {f"dense.{name}": tensor for name, tensor in encoder.pool.dense.state_dict().items()}
     files = dict.fromkeys(own, LAYOUT.classifier)
     if weights:  # the task's own: not those in the encoder's folder
@@ -76,7 +83,7 @@ def write_merged_style(
         files |= dict.fromkeys(model.state_dict(), f"{LAYOUT.encoder}/model.safetensors")
     write_tensors(folder / LAYOUT.classifier, own)
     write_json(folder / LAYOUT.weights_index, {"metadata": {}, "weight_map": files})
-    _write_config(encoder, [str(label) for label in labels], folder)
+    _write_config(encoder, [str(label) for label in labels], folder, several=certainty.get("several", False))
     _standalone_tokenizer(encoder).save_pretrained(folder)
 
 
@@ -93,7 +100,7 @@ def _adapted(encoder: Encoder, weights: Mapping[str, Tensor]) -> Mapping[str, Te
             encoder.backbone.get_parameter(name).copy_(value)
 
 
-def _write_config(encoder: Encoder, labels: list[str], folder: Path) -> None:
+def _write_config(encoder: Encoder, labels: list[str], folder: Path, *, several: bool) -> None:
     from fewtext.nn.sequence_classifier import FewtextConfig, FewtextForSequenceClassification
 
     layers: list[Any] = list(encoder.pool.dense)
@@ -111,6 +118,7 @@ def _write_config(encoder: Encoder, labels: list[str], folder: Path) -> None:
         label2id={label: number for number, label in enumerate(labels)},
         architectures=[FewtextForSequenceClassification.__name__],
         dtype="float32",
+        problem_type="multi_label_classification" if several else "single_label_classification",
     )
     write_json(
         folder / LAYOUT.config, json.loads(config.to_json_string(use_diff=False)) | {"encoder": config.encoder}

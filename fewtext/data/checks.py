@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from itertools import count, islice
 from typing import Any
 
@@ -12,24 +13,41 @@ import pandas
 from fewtext.errors import DataError
 
 
+def column(rows: Iterable[Any], of: str = "text") -> Iterable[Any]:
+    """Return texts or labels as they are, if that is what iterating over them gives.
+
+    Raises:
+        DataError: a single string; a table, which gives the names of its columns; or nothing to iterate over.
+    """
+    if isinstance(rows, str):
+        raise DataError(f"one string where several {of}s are expected. Write [{of}].")
+    kind = type(rows)
+    table = isinstance(rows, Mapping) or hasattr(kind, "columns") or hasattr(kind, "column_names")
+    if table or not isinstance(rows, Iterable) or getattr(rows, "ndim", 1) != 1:
+        raise DataError(f"{of}s must be a list or one column, got {kind.__name__}. Write data['{of}'] or data[:, 0].")
+    return rows
+
+
+def check_pairs(texts: Sized, labels: Sized) -> None:
+    """Raise a DataError where there is not one label per text."""
+    if len(texts) != len(labels):
+        raise DataError(f"{len(texts)} texts but {len(labels)} labels. Give one label per text.")
+
+
 def checked_texts(texts: Iterable[str], *, first: int = 0) -> list[str]:
     """Return the texts as a list; `first` is the number of the first one in messages.
 
     Raises:
-        DataError: a single string, no text, or a text that is empty or no string.
+        DataError: a single string, a table, no text, or a text that is empty or no string.
     """
-    if isinstance(texts, str):
-        raise DataError("one string where several texts are expected. Write [text].")
-    rows = list(texts)
+    rows = [checked_text(text, f"text {row}") for row, text in enumerate(column(texts), first)]
     if not rows:
         raise DataError("no texts. Give at least one.")
-    for row, text in enumerate(rows, first):
-        checked_text(text, f"text {row}")
     return rows
 
 
 def checked_text(text: Any, where: str) -> str:
-    """Return a text that is a string with something in it.
+    """Return a text that is a string with something in it, as a plain one.
 
     Raises:
         DataError: empty, or no string.
@@ -38,18 +56,16 @@ def checked_text(text: Any, where: str) -> str:
         raise DataError(f"{where}: a text must be a string, got {type(text).__name__}.")
     if not text.strip():
         raise DataError(f"{where} is empty. Drop it, or give it words.")
-    return text
+    return str(text)  # NumPy's strings say more than their text when they are shown
 
 
 def batches(texts: Iterable[str], size: int) -> Iterator[tuple[int, list[str]]]:
     """Yield lists of `size` texts, fewer in the last one, each with the number of its first text.
 
     Raises:
-        DataError: a single string.
+        DataError: a single string, or a table.
     """
-    if isinstance(texts, str):
-        raise DataError("one string where several texts are expected. Write [text].")
-    rest = iter(texts)
+    rest = iter(column(texts))
     for start in count(step=size):
         if not (rows := list(islice(rest, size))):
             return
@@ -60,12 +76,14 @@ def checked_label(label: Any, where: str) -> Any:
     """Return a label that is a string, a number or a truth value.
 
     Raises:
-        DataError: missing (None, NaN, an empty string), or something else, such as a list.
+        DataError: missing (None, NaN, an empty string), infinite, or something else, such as a list.
     """
     if label is not None and not pandas.api.types.is_scalar(label):
         raise DataError(f"{where} must be a string or a number, got {type(label).__name__}. Give one a text.")
     if label is None or pandas.isna(label) or (isinstance(label, str) and not label.strip()):
         raise DataError(f"{where} is missing. Drop the text or label it.")
+    if isinstance(label, float) and math.isinf(label):
+        raise DataError(f"{where} is infinite. Give it a finite number, or a name.")
     return label
 
 
@@ -73,10 +91,9 @@ def checked_labels(labels: Iterable[Any]) -> np.ndarray:
     """Return the labels as an array of their own type.
 
     Raises:
-        DataError: a missing label, one that is no scalar, or strings mixed with something else.
+        DataError: a table, a missing label, one that is no scalar, or strings mixed with something else.
     """
-    values = [checked_label(label, f"label {row}") for row, label in enumerate(labels)]
-    kinds = {type(label) for label in values}
-    if str in kinds and len(kinds) > 1:
-        raise DataError(f"labels of several types ({sorted(kind.__name__ for kind in kinds)}). Use one.")
+    values = [checked_label(label, f"label {row}") for row, label in enumerate(column(labels, "label"))]
+    if 0 < sum(isinstance(label, str) for label in values) < len(values):
+        raise DataError(f"labels of several types ({sorted({type(label).__name__ for label in values})}). Use one.")
     return np.array(values)

@@ -31,35 +31,43 @@ def form_of(out: Path | None, form: Form | None) -> Form:
     return form or ("table" if out is None else FORMS[out.suffix])
 
 
+UNKNOWN = "? "  # stands before the best label of a text that was rejected, in a table
+
+
 class Answers:
-    """Writes answers, the `top` most probable labels of each text.
+    """Writes answers: the label of each text, or that it is unknown, and the `top` most probable labels.
 
     Args:
         classifier: who answers.
         form: how they are written.
         top: labels per text.
+        reject: whether texts that the classifier does not know are rejected.
     """
 
-    def __init__(self, classifier: FewShotClassifier, form: Form, top: int) -> None:
-        self.classifier, self.top = classifier, top
+    def __init__(self, classifier: FewShotClassifier, form: Form, top: int, *, reject: bool = True) -> None:
+        self.classifier, self.top, self.reject = classifier, top, reject
         self.form: Form = form
-        self.width = max(len(str(label)) for label in classifier.classes_.tolist())
+        self.width = max(len(str(label)) for label in classifier.classes_.tolist()) + len(UNKNOWN) * reject
 
     def write(self, file: TextIO, texts: Sequence[str], *, first: bool) -> None:
         """Classify texts and write the answers; the `first` ones have the heading over them."""
         if self.form == "csv":
             writer = csv.writer(file)
             if first:
-                writer.writerow(["text", "label", "probability"])
+                writer.writerow(["text", "label", "probability", "best", "reason"])
             for row in self._rows(texts):
-                writer.writerows([row["text"], *best.values()] for best in row["top"])
+                label, reason = row["label"], row["reason"]
+                decided = " ".join(map(str, label)) if isinstance(label, list) else label
+                for best in row["top"]:
+                    writer.writerow([row["text"], decided, best["probability"], best["label"], reason])
         elif self.form == "jsonl":
             for row in self._rows(texts):
                 file.write(json.dumps(self._flat(row), ensure_ascii=False) + "\n")
         else:
             for row in self._rows(texts):
+                mark = UNKNOWN if row["label"] is None else ""
                 for text, best in zip([row["text"], *[""] * self.top], row["top"], strict=False):
-                    file.write(f"{best['label']!s:<{self.width}}  {best['probability']:.3f}  {text}\n")
+                    file.write(f"{mark + str(best['label']):<{self.width}}  {best['probability']:.3f}  {text}\n")
 
     def save(self, path: Path, texts: Sequence[str], *, first: bool) -> None:
         """Classify texts and write the answers to a file, which is there completely or not at all."""
@@ -75,20 +83,27 @@ class Answers:
                     self.write(file, texts, first=first)
 
     def _rows(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        labels, probabilities = self.classifier.predict_top(texts, self.top)
-        rows = zip(texts, labels.tolist(), probabilities.tolist(), strict=True)
+        if self.reject and not self.classifier.several_:
+            found = self.classifier.classify(texts, self.top)
+            decided = [(answer.label, answer.reason, answer.parent) for answer in found]
+            tops = [answer.top[: self.top] for answer in found]
+        else:
+            labels, chances = self.classifier.predict_top(texts, self.top)
+            tops = [tuple(zip(*row, strict=True)) for row in zip(labels.tolist(), chances.tolist(), strict=True)]
+            chosen = self.classifier.predict(texts).tolist() if self.classifier.several_ else labels[:, 0].tolist()
+            decided = [(list(own) if isinstance(own, tuple) else own, "known", None) for own in chosen]
         return [
-            {
-                "text": text,
-                "top": [
-                    {"label": label, "probability": round(p, 4)} for label, p in zip(names, chances, strict=True)
-                ],
-            }
-            for text, names, chances in rows
+            {"text": text, "label": label, "reason": reason, "parent": parent}
+            | {"top": [{"label": name, "probability": round(chance, 4)} for name, chance in top]}
+            for text, (label, reason, parent), top in zip(texts, decided, tops, strict=True)
         ]
 
     def _flat(self, row: dict[str, Any]) -> dict[str, Any]:
-        return {"text": row["text"], **row["top"][0]} | ({"top": row["top"]} if self.top > 1 else {})
+        best = row["top"][0]
+        flat = {"text": row["text"], "label": row["label"], "probability": best["probability"]}
+        flat |= {"best": best["label"], "reason": row["reason"]}
+        flat |= {"parent": row["parent"]} if self.classifier.hierarchy else {}
+        return flat | ({"top": row["top"]} if self.top > 1 else {})
 
 
 def join(parts: Sequence[Path], out: Path, form: Form) -> None:

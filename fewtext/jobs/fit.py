@@ -13,8 +13,9 @@ import tyro
 from fewtext.classifier import FewShotClassifier
 from fewtext.data.load import load_texts
 from fewtext.data.texts import LabeledTexts
+from fewtext.jobs.pictures import draw_pictures
 from fewtext.jobs.push import data_facts, result_facts
-from fewtext.metrics.scores import accuracy, macro_f1
+from fewtext.metrics.scores import accuracy, brier_score, calibration_error, macro_f1
 from fewtext.results import Row, write_results
 
 
@@ -34,7 +35,11 @@ class Fit:
         names: let each label, read as words, count as one more text of its class.
         text_column: column of the texts; without effect on a data card, which names its own.
         label_column: column of the labels, likewise.
-        out_of_scope_label: label of texts that belong to no class, likewise; they are left out.
+        out_of_scope_label: label of texts that belong to no class, likewise; they say what to reject.
+        separator: what stands between the labels of a text that has several, `;` say.
+        hierarchy: what separates the levels of labels such as `card/lost`, `/` say.
+        coverage: share of the texts of known classes that are to be accepted.
+        windows: read long texts in several windows, instead of cutting them.
         split: fit to this row split (train, say) where the data have several.
         test: a second file, or a row split of the same data, to measure accuracy on.
         data_root: folder in which data cards find their data.
@@ -42,6 +47,9 @@ class Fit:
         onnx: also export to ONNX, in full precision or with a smaller copy in int8; with `test` it is measured, too.
         push_to_hub: push the classifier to this repository (owner/name).
         private: make a new repository private.
+        include_texts: save the texts, too, so that the classifier can be edited and explained.
+        pictures: folder for pictures of what is found on `test`; needs the extra `plots`.
+        json: print results as JSON.
     """
 
     data: Annotated[str, tyro.conf.Positional]
@@ -55,6 +63,10 @@ class Fit:
     text_column: str | None = None
     label_column: str | None = None
     out_of_scope_label: str | None = None
+    separator: str | None = None
+    hierarchy: str | None = None
+    coverage: float = 0.95
+    windows: bool = False
     split: str | None = None
     test: str | None = None
     data_root: Path | None = None
@@ -62,6 +74,9 @@ class Fit:
     onnx: Literal["fp32", "int8"] | None = None
     push_to_hub: str | None = None
     private: bool = False
+    include_texts: bool = False
+    pictures: Path | None = None
+    json: bool = False
 
 
 def fit(options: Fit) -> tuple[FewShotClassifier, list[Row]]:
@@ -75,11 +90,18 @@ def fit(options: Fit) -> tuple[FewShotClassifier, list[Row]]:
     texts = load_texts(options.data, split=options.split, **reading)
     if options.shots is not None:
         texts = texts.at_most(options.shots, seed=options.seed)
-    labels = np.array(texts.classes)[texts.labels]
-    refine = options.refine if options.refine == "auto" else options.refine == "on"
-    classifier = FewShotClassifier(options.base, method=options.method, names=options.names, refine=refine)
+    classifier = FewShotClassifier(
+        options.base,
+        method=options.method,
+        names=options.names,
+        refine=options.refine if options.refine == "auto" else options.refine == "on",
+        label_descriptions=_descriptions(texts, options.separator),
+        hierarchy=options.hierarchy,
+        coverage=options.coverage,
+        windows=options.windows,
+    )
     start = time.perf_counter()
-    classifier.fit(texts.texts, labels)
+    classifier.fit(texts.texts, _labels(texts, options.separator), out_of_scope=texts.out_of_scope)
     rows = [Row(f"{texts.name}/fit", time.perf_counter() - start, "s", n=len(texts))]
     tried = classifier.facts_.get("refined", {})
     if "kept" in tried:
@@ -91,24 +113,64 @@ def fit(options: Fit) -> tuple[FewShotClassifier, list[Row]]:
         held_out = load_texts(
             options.data if inside else options.test, split=options.test if inside else None, **reading
         )
-        start = time.perf_counter()
-        guesses = classifier.predict(held_out.texts)
-        seconds, truth = time.perf_counter() - start, np.array(held_out.classes)[held_out.labels]
-        rows += [
-            Row(f"{held_out.name}/accuracy", accuracy(guesses, truth), "accuracy", n=len(held_out)),
-            Row(f"{held_out.name}/macro-F1", macro_f1(guesses, truth), "macro-F1", n=len(held_out)),
-            Row(f"{held_out.name}/predict", len(held_out) / seconds, "texts/s", n=len(held_out)),
-        ]
+        rows += measure(classifier, held_out, options.separator)
+        if options.pictures is not None and not classifier.several_:
+            draw_pictures(classifier, held_out, options.pictures)
     known = data_facts([options.data])
     classifier.facts_.update(data=known, results=result_facts(rows))
-    classifier.save_pretrained(options.out, style=options.style, onnx=options.onnx)
+    saving = {"style": options.style, "onnx": options.onnx, "include_texts": options.include_texts}
+    classifier.save_pretrained(options.out, **saving)
     if options.onnx is not None and options.test is not None:
         rows += _measure_onnx(options.out, held_out, int8=options.onnx == "int8")
     write_results(options.out / "results.json", rows)
     if options.push_to_hub is not None:
-        how = {"style": options.style, "onnx": options.onnx, "private": options.private or None}
-        classifier.push_to_hub(options.push_to_hub, **how)
+        classifier.push_to_hub(options.push_to_hub, private=options.private or None, **saving)
     return classifier, rows
+
+
+def measure(classifier: FewShotClassifier, texts: LabeledTexts, separator: str | None = None) -> list[Row]:
+    """Return accuracy, calibration, what is rejected, and speed on texts with their labels.
+
+    Args:
+        classifier: who answers.
+        texts: held-out texts; those out of scope are to be rejected.
+        separator: what stands between several labels of a text.
+    """
+    truth, count = _labels(texts, separator), len(texts)
+    start = time.perf_counter()
+    chances = classifier.predict_proba(texts.texts)
+    seconds, name = time.perf_counter() - start, texts.name
+    rows = [Row(f"{name}/predict", count / seconds, "texts/s", n=count)]
+    if classifier.several_:
+        return [Row(f"{name}/all labels right", classifier.score(texts.texts, truth), "accuracy", n=count), *rows]
+    guesses = classifier.classes_[chances.argmax(axis=1)]
+    number = {label: place for place, label in enumerate(classifier.classes_.tolist())}
+    inside = np.array([label in number for label in truth])
+    known = np.array([number[label] for label in truth if label in number])
+    accepted = [answer.label is not None for answer in classifier.classify([*texts.texts, *texts.out_of_scope])]
+    shares = np.array(accepted)
+    found = [
+        Row(f"{name}/accuracy", accuracy(guesses, np.array(truth)), "accuracy", n=count),
+        Row(f"{name}/macro-F1", macro_f1(guesses, np.array(truth)), "macro-F1", n=count),
+        Row(f"{name}/calibration error", calibration_error(chances[inside], known), "share", n=len(known)),
+        Row(f"{name}/Brier score", brier_score(chances[inside], known), "score", n=len(known)),
+        Row(f"{name}/accepted", shares[:count].mean(), "share", n=count),
+    ]
+    if texts.out_of_scope:
+        recall = 1 - shares[count:].mean()
+        found.append(Row(f"{name}/out of scope, rejected", recall, "share", n=len(texts.out_of_scope)))
+    return found + rows
+
+
+def _descriptions(texts: LabeledTexts, separator: str | None) -> dict[str, str] | None:
+    """Return the data's descriptions of the classes that have texts; lists of labels have none."""
+    return None if separator else {own: words for own, words in texts.descriptions.items() if own in texts.classes}
+
+
+def _labels(texts: LabeledTexts, separator: str | None) -> list[Any]:
+    """Return the label of each text, or the list of its labels where there is a separator."""
+    labels = [texts.classes[label] for label in texts.labels]
+    return [[part.strip() for part in label.split(separator)] for label in labels] if separator else labels
 
 
 def _measure_onnx(folder: Path, texts: LabeledTexts, *, int8: bool) -> list[Row]:

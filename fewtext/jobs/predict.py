@@ -48,6 +48,7 @@ class Predict:
         text_column: column of the texts in a table.
         format: how to write the answers; by default as the name of `out` says, else as a table.
         top: how many labels per text.
+        reject: say of texts that are unlike all classes, or between them, that they are unknown.
         out: file to write to; standard output by default. A file read from `file` is answered by all processes, and
             a run that is killed goes on where it was when it is started again.
         shard: texts answered, and written, at a time.
@@ -59,6 +60,7 @@ class Predict:
     text_column: str | None = None
     format: Form | None = None
     top: int = 1
+    reject: bool = True
     out: Path | None = None
     shard: int = 4096
 
@@ -79,7 +81,7 @@ def predict(options: Predict) -> str | None:
     if accelerator.num_processes > 1 and None in (options.file, options.out):
         raise PredictionError(f"{accelerator.num_processes} processes have nothing to share. Give --file and --out.")
     classifier = FewShotClassifier.from_pretrained(options.classifier, device=str(accelerator.device))
-    answers = Answers(classifier, form, options.top)
+    answers = Answers(classifier, form, options.top, reject=options.reject)
     # Exactness alone decides which library multiplies, so that every process gives the same bits, at any time.
     with fast_matmul(onednn_is_exact()):
         if options.out is not None:
@@ -111,6 +113,7 @@ def _to_file(answers: Answers, options: Predict, out: Path, accelerator: Acceler
         "texts": _fingerprint(again()),
         "format": answers.form,
         "top": answers.top,
+        "reject": answers.reject,
         "shard": options.shard,
     }
     parts = out.with_name(f"{out.name}.parts")

@@ -75,6 +75,9 @@ class MetaLearner(nn.Module, ABC):
         """
         return ({}, state["weight"], state["bias"]) if "weight" in state else None
 
+    def __sklearn_clone__(self) -> MetaLearner:
+        return self  # the clones of a classifier share its base
+
     def forward(self, episodes: EpisodeBatch) -> MetaOutput:
         """Return the loss of a batch of episodes: by default the queries' cross-entropy."""
         logits = self.predict(self.adapt(episodes.support), episodes.query.tokens)

@@ -45,3 +45,17 @@ def calibration_error(probabilities: np.ndarray, references: np.ndarray, bins: i
     which = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = [abs(right[which == b].mean() - confidence[which == b].mean()) * (which == b).mean() for b in set(which)]
     return float(sum(gaps))
+
+
+def brier_score(probabilities: np.ndarray, references: np.ndarray) -> float:
+    """Return the squared distance of the probabilities from certainty of the truth, from 0 to 2, averaged over texts.
+
+    The score of all N classes, as in https://doi.org/10.1175/1520-0493(1950)078%3C0001:VOFEIT%3E2.0.CO;2.
+
+    Args:
+        probabilities: `[n, N]`.
+        references: `[n]` class numbers.
+    """
+    probabilities, references = np.asarray(probabilities), np.asarray(references)
+    own = probabilities[np.arange(len(references)), references]
+    return float(((probabilities**2).sum(axis=1) - 2 * own + 1).mean())

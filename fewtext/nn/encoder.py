@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fewtext.errors import DataError
 from fewtext.nn.backbone import Lora, attach_lora, is_unchanged, load_backbone, longest_text
 from fewtext.nn.frozen_linear import freeze_linears
 from fewtext.nn.matmul import fast_matmul
@@ -20,7 +19,9 @@ from fewtext.nn.pooling import Pooler
 from fewtext.nn.prefix import FrozenPrefix
 from fewtext.nn.pretrained import Pretrained, locate
 from fewtext.nn.recipe import Recipe, read_recipe
+from fewtext.nn.tokens import Reader, TokenReport, by_length
 from fewtext.nn.transformer import Transformer
+from fewtext.nn.windows import pool_windows
 from fewtext.tensors import TaskState, Tokens
 
 CHUNK_TOKENS = 2048  # per forward pass of `encode`: large enough for the matrix units, small enough for the cache
@@ -60,6 +61,7 @@ class Encoder(nn.Module):
         self.tokenizer, self.source, self.recipe, self.lora, self.bf16 = tokenizer, source, recipe, lora, bf16
         config = backbone.config
         self.max_length = min(recipe.max_length or 512, tokenizer.model_max_length, longest_text(config))
+        self.reader = Reader(tokenizer, recipe, self.max_length)
         self.prompt_tokens = 0
         if recipe.prompt and not recipe.pool_prompt:
             ids = tokenizer(recipe.prompt)["input_ids"]
@@ -104,16 +106,14 @@ class Encoder(nn.Module):
         """
         source = locate(base, revision)
         backbone, tokenizer = load_backbone(source)
-        return cls(
-            backbone,
-            tokenizer,
-            source,
-            read_recipe(source.folder),
-            lora=lora,
-            bf16=bf16,
-            seed=seed,
-            cache_bytes=cache_bytes,
-        )
+        recipe = read_recipe(source.folder)
+        return cls(backbone, tokenizer, source, recipe, lora=lora, bf16=bf16, seed=seed, cache_bytes=cache_bytes)
+
+    def __repr__(self) -> str:
+        return f"Encoder({str(self.source.id or self.source.folder)!r})"
+
+    def __sklearn_clone__(self) -> Encoder:
+        return self  # the clones of a classifier share its base
 
     def train(self, mode: bool = True) -> Encoder:
         """Set the mode of everything but the backbone, whose dropout stays off."""
@@ -141,18 +141,15 @@ class Encoder(nn.Module):
         Raises:
             DataError: something that is not a string.
         """
-        # Tokenisers read all of a text before they cut it; nothing beyond this many characters can matter.
-        longest = max(16 * self.max_length, 4096)
-        prepared = []
-        for row, text in enumerate(texts):
-            if not isinstance(text, str):
-                raise DataError(f"text {row}: a text must be a string, got {type(text).__name__}.")
-            text = text[:longest].encode("utf-8", "replace").decode("utf-8")  # lone surrogates
-            text = self.recipe.prompt + text
-            prepared.append(text.lower() if self.recipe.lower_case else text)
-        if not prepared:
-            return []
-        return self.tokenizer(prepared, truncation=True, max_length=self.max_length)["input_ids"]
+        return self.reader.tokenize(texts)
+
+    def report(self, texts: Sequence[str], *, windows: bool = False) -> TokenReport:
+        """Return how many texts `encode` does not read in full, and how many tokens it does not know.
+
+        Raises:
+            DataError: something that is not a string.
+        """
+        return self.reader.report(texts, windows=windows)
 
     def forward(self, tokens: Tokens, weights: TaskState | None = None) -> Tensor:
         """Return one vector per text, `[T, S, D]`; absent rows are zero.
@@ -174,29 +171,35 @@ class Encoder(nn.Module):
             rows.append(self._embed(ids, tokens.lengths[task : task + 1], own))
         return torch.cat(rows)
 
-    def encode(self, texts: Sequence[str], *, progress: bool = False) -> np.ndarray:
+    def encode(self, texts: Sequence[str], *, progress: bool = False, windows: bool = False) -> np.ndarray:
         """Return the vectors `[n, D]` of many texts, without gradients, in the order given.
 
         Texts of similar length go together, so that hardly any padding is computed.
+
+        Args:
+            texts: n texts.
+            progress: show a bar.
+            windows: read a text longer than `max_length` in windows of that length, instead of cutting it; its
+                vector is their mean, the first counting twice. At most 16, spread evenly, with gaps if need be.
+
+        Raises:
+            DataError: something that is not a string.
         """
-        ids = self.tokenize(texts)
-        order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
+        found = self.reader.windows(texts) if windows else [[ids] for ids in self.tokenize(texts)]
+        ids = [window for own in found for window in own]
+        lengths = np.array([len(window) for window in ids], dtype=np.int64)
         out = np.empty((len(ids), self.dimension), dtype=np.float32)
         with (
             torch.no_grad(),
             fast_matmul(),
             tqdm(total=len(ids), unit="text", desc="encode", disable=not progress) as bar,
         ):
-            start = 0
-            while start < len(order):
-                stop = min(len(order), start + max(1, CHUNK_TOKENS // max(1, len(ids[order[start]]))))
-                rows = order[start:stop]
+            for rows in by_length(lengths, CHUNK_TOKENS):
                 flat = torch.tensor([token for row in rows for token in ids[row]], dtype=torch.long)
-                lengths = torch.tensor([[len(ids[row]) for row in rows]])
-                out[rows] = self._embed(flat.to(self.device), lengths, None)[0].float().cpu().numpy()
+                vectors = self._embed(flat.to(self.device), torch.from_numpy(lengths[rows])[None], None)[0]
+                out[rows] = vectors.float().cpu().numpy()
                 bar.update(len(rows))
-                start = stop
-        return out
+        return pool_windows(out, lengths, np.array([len(own) for own in found]), normalise=self.pool.normalise)
 
     @contextmanager
     def remembering(self) -> Iterator[None]:

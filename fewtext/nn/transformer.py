@@ -55,6 +55,10 @@ class Transformer:
         hidden = self.prefix.hidden(ids, lengths.reshape(-1), self._below)
         return self._run(self.backbone, ids, lengths, weights, hidden)[0]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what cannot be pickled and is quickly made again."""
+        return self.__dict__ | {"_merged": None}
+
     @contextmanager
     def full_precision(self) -> Iterator[None]:
         """Within this context nothing is computed in bfloat16."""

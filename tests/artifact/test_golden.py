@@ -34,10 +34,9 @@ def test_a_golden_classifier_answers_as_it_did(name):
 
 @pytest.mark.parametrize("name", VERSIONS)
 def test_a_golden_learner_is_a_base(name):
-    classifier = FewShotClassifier(str(GOLDEN / name / "learner")).fit(MADE["TEXTS"], MADE["LABELS"])
-    found = torch.from_numpy(classifier.predict_proba(MADE["QUERIES"])).log()
-    expected = load_file(GOLDEN / name / "expected.safetensors")["logits"]
-    torch.testing.assert_close(found, expected, atol=1e-2, rtol=1e-2)  # fitted anew
+    base = str(GOLDEN / name / "learner")
+    classifier = FewShotClassifier(base, names=False, C=1e6).fit(MADE["TEXTS"], MADE["LABELS"])
+    assert classifier.predict(MADE["TEXTS"]).tolist() == MADE["LABELS"]
 
 
 def test_a_newer_format_is_refused_with_the_version_it_needs(tmp_path):

@@ -38,7 +38,7 @@ def place(tiny_folder, tmp_path_factory):
         Artifact("learner", learner_class("fomaml")(named)).save_pretrained(place / "adapter", style="adapter")
     for seed, name in enumerate(("merged", "twin")):
         encoder = changed(Encoder.from_pretrained(tiny_folder, lora=Lora(rank=2), seed=seed))
-        FewShotClassifier(encoder).fit(TEXTS, LABELS).save_pretrained(place / name)
+        FewShotClassifier(encoder).fit(TEXTS, LABELS).save_pretrained(place / name, include_texts=True)
     own = FewShotClassifier(learner_class("fomaml")(encoder), method="prototype").fit(TEXTS, LABELS)
     own.save_pretrained(place / "own head")
     full = Artifact("learner", learner_class("prototypical")(changed(Encoder.from_pretrained(tiny_folder))))

@@ -37,8 +37,9 @@ def job(folder, questions):
 
 def expected(folder, texts):
     """The answers of the classifier itself, unsharded."""
-    labels, probabilities = FewShotClassifier.from_pretrained(folder).predict_top(texts)
-    return labels[:, 0].tolist(), probabilities[:, 0]
+    answers = FewShotClassifier.from_pretrained(folder).classify(texts)
+    assert {answer.reason for answer in answers} > {"known"}
+    return [answer.label for answer in answers], [answer.score for answer in answers]
 
 
 def test_each_row_is_answered_once_and_in_order(job, folder, toy, tmp_path, capsys):
@@ -60,12 +61,14 @@ def test_every_form_holds_the_same_answers(job, tmp_path, capsys, top):
         assert main([*job, *flags, "--out", str(tmp_path / name)]) == 0
     rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text("utf-8").splitlines()]
     assert pyarrow.parquet.read_table(tmp_path / "a.parquet").to_pylist() == rows
-    flat = [(row["text"], best) for row in rows for best in row.get("top", [row])]
+    tops = [row.get("top", [{"label": row["best"], "probability": row["probability"]}]) for row in rows]
+    flat = [(row, best["label"], best["probability"]) for row, top in zip(rows, tops, strict=True) for best in top]
     with (tmp_path / "a.csv").open(newline="") as file:
-        table = [(row["text"], row["label"], float(row["probability"])) for row in csv.DictReader(file)]
-    assert table == [(text, best["label"], best["probability"]) for text, best in flat]
-    lines = [line.split(maxsplit=2)[:2] for line in (tmp_path / "a.txt").read_text("utf-8").splitlines()]
-    assert lines == [[best["label"], f"{best['probability']:.3f}"] for _, best in flat]
+        table = [tuple(row.values()) for row in csv.DictReader(file)]
+    assert table == [(r["text"], r["label"] or "", str(p), best, r["reason"]) for r, best, p in flat]
+    assert {row["label"] is None for row in rows} == {True, False}
+    lines = [line[:14].split() for line in (tmp_path / "a.txt").read_text("utf-8").splitlines()]
+    assert lines == [[*["?"] * (r["label"] is None), best, f"{p:.3f}"[:4]] for r, best, p in flat]
     capsys.readouterr()
     for form, name in (("csv", "a.csv"), ("jsonl", "a.jsonl"), ("table", "a.txt")):  # standard output, as it goes
         assert main([*job, *flags, "--format", form]) == 0

@@ -1,0 +1,229 @@
+"""Edits of a fitted classifier: the head is fitted again on remembered embeddings, which takes tenths of a second.
+
+After an edit the classifier is the one that fitting from scratch on the same encoder would give. A refined encoder
+stays as it is until `refit`; `needs_refit_` says when that is worth it.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Self
+
+from fewtext.classifier.fitted import Fitted
+from fewtext.classifier.supports import Supports
+from fewtext.data.checks import checked_texts, column
+from fewtext.embedding import forget
+from fewtext.errors import DataError
+
+DEPTH = 50  # edits that can be undone
+STALE = 0.1  # share of texts changed since refining from which on it is worth doing again
+logger = logging.getLogger("fewtext")
+
+
+@dataclass(frozen=True)
+class Diff:
+    """What is different between two classifiers.
+
+    Attributes:
+        added: texts with their labels that only the later one has.
+        removed: texts with their labels that only the earlier one has.
+        relabelled: texts with their labels before and after.
+        classes_added: labels that only the later one has.
+        classes_removed: labels that only the earlier one has.
+        answers: of the texts asked, those with another answer, with the answers before and after.
+    """
+
+    added: list[tuple[str, Any]]
+    removed: list[tuple[str, Any]]
+    relabelled: list[tuple[str, Any, Any]]
+    classes_added: list[Any]
+    classes_removed: list[Any]
+    answers: list[tuple[str, Any, Any]]
+
+    def __str__(self) -> str:
+        lines = [f"+ class {label}" for label in self.classes_added]
+        lines += [f"- class {label}" for label in self.classes_removed]
+        lines += [f"+ {label}: {text}" for text, label in self.added]
+        lines += [f"- {label}: {text}" for text, label in self.removed]
+        lines += [f"  {before} -> {after}: {text}" for text, before, after in self.relabelled]
+        lines += [f"  answer {before} -> {after}: {text}" for text, before, after in self.answers]
+        return "\n".join(lines) or "no difference"
+
+
+class Editable:
+    """Gives a classifier edits that are as exact as fitting again, and can be undone."""
+
+    _history: list[Fitted]
+
+    @abstractmethod
+    def _state(self) -> Fitted: ...
+
+    @abstractmethod
+    def _become(self, state: Fitted) -> None: ...
+
+    @property
+    def supports_(self) -> Supports:
+        """The labelled texts it is made of.
+
+        Raises:
+            DataError: it was saved without them.
+        """
+        if (supports := self._state().supports) is None:
+            raise DataError(
+                "this classifier was saved without its texts. Save it with include_texts=True to edit it."
+            )
+        return supports
+
+    @property
+    def needs_refit_(self) -> bool:
+        """Whether so many texts changed since the encoder was refined that `refit` is worth its time."""
+        changed = self._state().facts.get("refined", {}).get("changed_since", 0)
+        return changed > 0 and changed >= STALE * len(self.supports_.texts)
+
+    def add_examples(self, texts: Iterable[str], labels: Iterable[Any]) -> Self:
+        """Learn from more texts; a label that is new becomes a class.
+
+        Raises:
+            DataError: as in `fit`.
+        """
+        return self._edit(self.supports_.added(texts, labels))
+
+    def remove_examples(self, texts: Iterable[str]) -> Self:
+        """Learn from fewer texts; a class goes with its last one, unless it is described.
+
+        Raises:
+            DataError: a text that is not there, or fewer than two classes left.
+        """
+        return self._edit(self.supports_.without(texts))
+
+    def relabel(self, text: str, label: Any) -> Self:
+        """Give a text another label; one that is new becomes a class.
+
+        Raises:
+            DataError: no such text.
+        """
+        return self._edit(self.supports_.relabelled(text, label))
+
+    def add_class(self, label: Any, texts: Iterable[str] = (), description: str | None = None) -> Self:
+        """Add a class, from texts or from nothing but its name or a description.
+
+        Raises:
+            DataError: it is there already, or has neither texts nor words.
+        """
+        own, rows = self.supports_, list(column(texts))
+        if label in own.classes:
+            raise DataError(f"class {label!r} is there already. Use add_examples.")
+        labels = [[label] if own.several else label] * len(rows)
+        return self._edit((own.added(rows, labels) if rows else own).described(label, description))
+
+    def remove_class(self, label: Any) -> Self:
+        """Remove a class and its texts.
+
+        Raises:
+            DataError: no such class, or fewer than two left.
+        """
+        return self._edit(self.supports_.without_class(label))
+
+    def rename_class(self, label: Any, name: Any) -> Self:
+        """Give a class another name, which becomes its words, too.
+
+        Raises:
+            DataError: no such class, or one of the new name is there.
+        """
+        if name in self.supports_.classes:
+            raise DataError(f"class {name!r} is there already. To make one of the two, use merge_classes.")
+        return self._edit(self.supports_.renamed({label: name}))
+
+    def merge_classes(self, labels: Iterable[Any], into: Any) -> Self:
+        """Make one class of several.
+
+        Raises:
+            DataError: no such class, or fewer than two left.
+        """
+        return self._edit(self.supports_.renamed(dict.fromkeys(labels, into)))
+
+    def undo(self) -> Self:
+        """Take back the last edit.
+
+        Raises:
+            DataError: there is none.
+        """
+        if not self._history:
+            raise DataError("nothing to undo: no edit since fitting, loading or forgetting.")
+        *self._history, before = self._history
+        self._become(before)
+        return self
+
+    def refit(self) -> Self:
+        """Fit again as `fit` did, refining included, on the texts as they are now."""
+        return self._remember(self._state().edited(self.supports_, refine=True))
+
+    def forget(self, text: str) -> Self:
+        """Remove a text, however it is written, and all that came of it: embeddings, the head, the states before.
+
+        An encoder that was refined on it is refined again without it. Folders that were saved before stay as they
+        are.
+
+        Raises:
+            DataError: no such text, or fewer than two classes left.
+        """
+        state, (supports, ways) = self._state(), self.supports_.forgotten(text)
+        refined = "refined" in state.facts
+        after = state.edited(supports, refine=refined)
+        for learner in (state.learner, state.unrefined()) if refined else (state.learner,):
+            forget(learner.encoder, ways)
+        self._become(after)
+        self._history = []
+        return self
+
+    def diff(self, other: Any = None, texts: Iterable[str] = ()) -> Diff:
+        """Return what changed from another classifier, or from before the last edit, to this one.
+
+        Args:
+            other: the earlier classifier.
+            texts: to be answered by both.
+
+        Raises:
+            DataError: there was no edit, or one of the two was saved without its texts.
+        """
+        if other is None and not self._history:
+            raise DataError("no edit to compare with. Give another classifier.")
+        before = self._history[-1] if other is None else other._state()
+        after, rows = self._state(), list(column(texts))
+        if before.supports is None:
+            raise DataError("the other classifier was saved without its texts. Save it with include_texts=True.")
+        old, new = (
+            dict(zip(own.texts, map(_plain, own.labels), strict=True)) for own in (before.supports, self.supports_)
+        )
+        answers = []
+        if rows:
+            first, second = (own.predicted(checked_texts(rows)).tolist() for own in (before, after))
+            answers = [(t, a, b) for t, a, b in zip(rows, first, second, strict=True) if a != b]
+        classes = [own.classes.tolist() for own in (before, after)]
+        return Diff(
+            added=[(text, label) for text, label in new.items() if text not in old],
+            removed=[(text, label) for text, label in old.items() if text not in new],
+            relabelled=[(text, old[text], new[text]) for text in old if text in new and old[text] != new[text]],
+            classes_added=[label for label in classes[1] if label not in classes[0]],
+            classes_removed=[label for label in classes[0] if label not in classes[1]],
+            answers=answers,
+        )
+
+    def _edit(self, supports: Supports) -> Self:
+        self._remember(self._state().edited(supports))
+        if self.needs_refit_:
+            logger.info("many texts changed since the encoder was refined: refit() refines it again")
+        return self
+
+    def _remember(self, state: Fitted) -> Self:
+        self._history = [*self._history, self._state()][-DEPTH:]
+        self._become(state)
+        return self
+
+
+def _plain(label: Any) -> Any:
+    """Return a set of labels as `predict` does, a label as it is."""
+    return tuple(sorted(label)) if isinstance(label, frozenset) else label

@@ -1,0 +1,202 @@
+"""What fitting finds out: one value, replaced as a whole, so that a failed fit or edit changes nothing."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fewtext.bases import fit_facts, load_base
+from fewtext.classifier.certainty import Certainty, HeldOut, certainty, cross_validated, nearest
+from fewtext.classifier.supports import Supports, changes
+from fewtext.embedding import unit
+from fewtext.errors import DataError, LearnerError
+from fewtext.heads import MOST_CLASSES, Examples, answers, fit_linear, fit_own
+from fewtext.learners import MetaLearner
+from fewtext.nn.encoder import Encoder
+from fewtext.nn.matmul import fast_matmul
+from fewtext.refine import refine
+from fewtext.tensors import TaskState
+
+MEASURED = ("results", "calibration", "rejection", "refined")  # facts that an edit makes old
+UNKNOWN = 0.01  # share of tokens from which on it is worth a warning
+logger = logging.getLogger("fewtext")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parameters of a classifier that decide how it is fitted; see `FewShotClassifier`."""
+
+    method: str
+    names: bool
+    refine: bool | str
+    windows: bool
+    C: float
+    coverage: float
+
+    def check(self) -> None:
+        """Raise a LearnerError where one of them cannot be."""
+        if self.method not in ("linear", "prototype"):
+            raise LearnerError(f"method={self.method!r}: it must be 'linear' or 'prototype'.")
+        if self.refine not in (True, False, "auto") or (self.refine and self.method != "linear"):
+            raise LearnerError(f"refine={self.refine!r}: it must be True, False or 'auto', for the linear method.")
+        for name, value in (("names", self.names), ("windows", self.windows)):
+            if value not in (True, False):
+                raise LearnerError(f"{name}={value!r}: it must be True or False.")
+        if self.windows and self.method != "linear":
+            raise LearnerError("windows=True needs method='linear': other heads read texts as they are cut.")
+        if not (isinstance(self.C, Real) and 0 < self.C < math.inf):
+            raise LearnerError(f"C={self.C!r}: the inverse strength of regularisation must be a number above 0.")
+        if not (isinstance(self.coverage, Real) and 0 < self.coverage <= 1):
+            raise LearnerError(f"coverage={self.coverage!r}: a share above 0 and at most 1 is needed.")
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A fitted classifier.
+
+    Attributes:
+        base: what it stands on, as it was given or chosen; None where that was refined and is not to be had again.
+        learner: the same, loaded, and refined where that was asked for.
+        classes: `[N]`, the labels.
+        several: whether a text may have several labels.
+        settings: how it was fitted.
+        head: see `fewtext.heads`.
+        facts: what a model card says.
+        supports: the texts; None where they were not saved.
+        given: what `calibrate` or a saved classifier says about certainty; otherwise it is measured when needed.
+    """
+
+    base: str | Path | Encoder | MetaLearner | None
+    learner: MetaLearner
+    classes: np.ndarray
+    several: bool
+    settings: Settings
+    head: TaskState
+    facts: dict[str, Any]
+    supports: Supports | None = None
+    given: Certainty | None = None
+
+    @cached_property
+    def certainty(self) -> Certainty:
+        """Temperature and thresholds, by cross-validation on the supports."""
+        if self.given is not None or self.supports is None:
+            return self.given or Certainty()
+        own, coverage = self.supports, self.settings.coverage
+        if "weight" not in self.head or len(own.classes) > MOST_CLASSES:
+            return Certainty()
+        examples = self.examples(own)
+        held_out = cross_validated(examples, self.settings.C)
+        outside = self.held_out(own.out_of_scope) if own.out_of_scope else None
+        return certainty(held_out, coverage, outside)
+
+    def examples(self, supports: Supports) -> Examples:
+        """Return the supports embedded."""
+        words = supports.words(self.settings.names)
+        encoder, windows = self.learner.encoder, self.settings.windows
+        with fast_matmul():
+            return Examples.of(encoder, supports.texts, supports.numbers(), words, windows=windows)
+
+    def held_out(self, texts: tuple[str, ...] | list[str], labels: np.ndarray | None = None) -> HeldOut:
+        """Return the answers to texts, with their class numbers `[n]` if they have any."""
+
+        def of(logits: Tensor, vectors: Tensor | None) -> tuple[Tensor, Tensor]:
+            return logits, self.cosines(logits, vectors)
+
+        logits, cosines = map(torch.from_numpy, self.ask(texts, of))
+        known = torch.zeros(len(texts), dtype=torch.long) if labels is None else torch.from_numpy(labels)
+        return HeldOut(logits, cosines, known)
+
+    def cosines(self, logits: Tensor, vectors: Tensor | None) -> Tensor:
+        """Return the cosine similarities to the nearest class mean `[n]`; 0 where a head has no means."""
+        if vectors is None or "means" not in self.head:
+            return torch.zeros(len(logits), device=logits.device)
+        return nearest(vectors, self.head["means"])
+
+    def ask(self, texts: Any, of: Any) -> tuple[np.ndarray, ...]:
+        """Return `of(logits, vectors)` for texts; see `answers`."""
+        return answers(self.learner, self.head, texts, of, windows=self.settings.windows)
+
+    def predicted(self, texts: list[str]) -> np.ndarray:
+        """Return the most probable label of each text; where texts may have several, a tuple of labels."""
+        if not self.several:
+            (best,) = self.ask(texts, lambda logits, _: (logits.argmax(dim=1),))
+            return self.classes[best]
+        (given,) = self.ask(texts, lambda logits, _: (logits > 0,))
+        found = np.empty(len(texts), dtype=object)
+        found[:] = [tuple(self.classes[own].tolist()) for own in given]
+        return found
+
+    def embedded(self, texts: list[str]) -> Tensor:
+        """Return unit embeddings `[n, D]` of texts that are not to be remembered."""
+        with fast_matmul():
+            return unit(self.learner.encoder, texts, windows=self.settings.windows).cpu()
+
+    def unrefined(self) -> MetaLearner:
+        """Return the base, loaded.
+
+        Raises:
+            DataError: it was saved refined only.
+        """
+        if self.base is None:
+            raise DataError("the adapters of its base were not saved beside the refined ones. Fit again on the base.")
+        return load_base(self.base)
+
+    def edited(self, supports: Supports, *, refine: bool = False) -> Fitted:
+        """Return the same classifier with other supports: the head fitted again, the encoder as it is.
+
+        Args:
+            supports: the others.
+            refine: begin with the base, and refine it as `fit` did.
+        """
+        learner, settings = self.learner, replace(self.settings, refine=False)
+        if refine:
+            learner, settings = self.unrefined(), self.settings
+        again = fitted(self.base, learner, supports, settings)
+        facts = {name: fact for name, fact in self.facts.items() if name not in MEASURED} | again.facts
+        if "refined" in self.facts and self.supports is not None and not refine:
+            earlier = self.facts["refined"].get("changed_since", 0)
+            facts["refined"] = self.facts["refined"] | {"changed_since": earlier + changes(self.supports, supports)}
+        return replace(again, settings=self.settings, facts=facts)
+
+
+def fitted(
+    base: str | Path | Encoder | MetaLearner | None, learner: MetaLearner, supports: Supports, settings: Settings
+) -> Fitted:
+    """Fit a head, after refining the encoder where the settings say so.
+
+    Raises:
+        DataError: fewer than two classes, one without texts and words, or several labels where that cannot be.
+    """
+    words, numbers = supports.checked().words(settings.names), supports.numbers()
+    start, tried, device = time.perf_counter(), {}, learner.encoder.device
+    if supports.several and (settings.refine or settings.method != "linear"):
+        raise DataError("texts with several labels need method='linear' without refine.")
+    with fast_matmul():
+        if settings.refine and supports.texts:
+            check, plain = settings.refine == "auto", learner.encoder.lora is None
+            learner, tried = refine(learner, supports.texts, numbers, words, settings.C, check=check)
+            tried["refined"]["plain_base"] = plain
+        if settings.method == "linear":
+            examples = Examples.of(learner.encoder, supports.texts, numbers, words, windows=settings.windows)
+            head = fit_linear(examples, settings.C)
+        else:
+            head = fit_own(learner, supports.texts, numbers, words)
+    head = {name: tensor.to(device) for name, tensor in head.items()}
+    seconds = time.perf_counter() - start
+    facts = fit_facts(learner, supports.classes, supports.shots(), head.get("means"), seconds) | tried
+    report = learner.encoder.report(supports.texts, windows=settings.windows)
+    if report.truncated or report.unknown > UNKNOWN * report.tokens:
+        logger.warning("%s", report)
+    facts["reading"] = asdict(report)
+    classes = np.array(supports.classes)
+    return Fitted(base, learner, classes, supports.several, settings, head, facts, supports)

@@ -1,0 +1,82 @@
+"""Which texts to label next."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from fewtext.classifier.fitted import Fitted
+from fewtext.data.checks import checked_texts
+from fewtext.errors import LearnerError
+from fewtext.heads import LOGITS
+from fewtext.nn.logistic import probabilities
+from fewtext.suggest import Strategy, suggest
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A text that is worth a label.
+
+    Attributes:
+        text: the text.
+        row: its place among the unlabelled texts.
+        reason: `margin`, the classifier cannot decide; `coverage`, it is typical of texts that are like no labelled
+            one; `unknown`, it is perhaps of a class that is not there yet.
+        between: the two most probable labels.
+        score: the share of the unlabelled texts that stand out less by that reason.
+    """
+
+    text: str
+    row: int
+    reason: str
+    between: tuple[Any, ...]
+    score: float
+
+    def __str__(self) -> str:
+        between = f": {' or '.join(map(str, self.between))}?" if self.reason == "margin" else ""
+        return f"{self.text}  [{self.reason}{between}]"
+
+
+class Suggesting:
+    """Gives a classifier `suggest`."""
+
+    @abstractmethod
+    def _state(self) -> Fitted: ...
+
+    def suggest(
+        self, texts: Iterable[str], count: int = 10, *, strategy: Strategy = "mixed", seed: int = 0
+    ) -> list[Candidate]:
+        """Return the unlabelled texts whose labels would help most, the most useful first.
+
+        Args:
+            texts: n unlabelled texts.
+            count: how many to return; fewer where the others are duplicates.
+            strategy: see `fewtext.suggest.suggest`.
+            seed: of the random choice from more than 8,192 texts.
+
+        Raises:
+            DataError: texts that are not strings, or empty.
+            LearnerError: an unknown strategy, `count` below 1, or `method="prototype"`.
+        """
+        state, rows = self._state(), checked_texts(texts)
+        if "means" not in state.head:
+            raise LearnerError("suggest needs method='linear', whose embeddings it compares.")
+        head, temperature = state.head, state.certainty.temperature
+        vectors = state.embedded(rows)
+        parts = vectors.split(max(1, LOGITS // len(head["weight"])))
+        device = head["weight"].device
+        logits = torch.cat([F.linear(part.to(device), head["weight"], head["bias"]).cpu() for part in parts])
+        chances = probabilities(logits / temperature, state.several).numpy()
+        # Without its texts a classifier still knows where its classes are.
+        known = head["means"].cpu() if state.supports is None else state.examples(state.supports).vectors
+        chosen = suggest(vectors.numpy(), chances, known.numpy(), count, strategy=strategy, seed=seed)
+        labels = state.classes.tolist()
+        return [
+            Candidate(rows[own.row], own.row, own.reason, tuple(labels[n] for n in own.between or ()), own.score)
+            for own in chosen
+        ]

@@ -1,0 +1,1 @@
+"""What is wrong with labelled texts, before anybody learns from them."""

@@ -1,0 +1,96 @@
+"""Edit a saved classifier: texts and classes come, go and change; the head is fitted again in tenths of a second."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from fewtext.classifier import FewShotClassifier
+from fewtext.data.load import load_texts
+from fewtext.errors import DataError
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Edit a saved classifier. It must have been saved with its texts: `fewtext fit … --include-texts`.
+
+    Edits are made in the order of the options below.
+
+    Attributes:
+        classifier: folder or hub id of a classifier.
+        forget: texts to remove, with all that was derived from them.
+        remove: texts to remove.
+        relabel: pairs of a text and its new label.
+        remove_class: classes to remove with their texts.
+        rename_class: pairs of a class and its new name.
+        merge: classes to make one of; the last one is the name of the whole.
+        add: pairs of a label and a text to add; a new label becomes a class.
+        add_from: a file of labelled texts to add.
+        add_class: pairs of a new class and words that describe it, where there are no texts yet.
+        refit: refine the encoder again, too, if it was refined.
+        ask: texts whose answers before and after are to be compared.
+        out: folder to write to; the same one by default.
+        dry_run: show what would change, and write nothing.
+        json: print the changes as JSON.
+    """
+
+    classifier: Annotated[str, tyro.conf.Positional]
+    forget: tuple[str, ...] = ()
+    remove: tuple[str, ...] = ()
+    relabel: tuple[tuple[str, str], ...] = ()
+    remove_class: tuple[str, ...] = ()
+    rename_class: tuple[tuple[str, str], ...] = ()
+    merge: tuple[str, ...] = ()
+    add: tuple[tuple[str, str], ...] = ()
+    add_from: str | None = None
+    add_class: tuple[tuple[str, str], ...] = ()
+    refit: bool = False
+    ask: tuple[str, ...] = ()
+    out: Path | None = None
+    dry_run: bool = False
+    json: bool = False
+
+
+def edit(options: Edit) -> tuple[dict[str, Any], str]:
+    """Edit and save; returns what changed, as plain data and in words.
+
+    Raises:
+        ArtifactError: no such classifier.
+        DataError: saved without its texts, a text or a class that is not there, or no folder to write to.
+    """
+    folder = options.out or Path(options.classifier)
+    if not (options.dry_run or options.out or folder.is_dir()):
+        raise DataError(f"{options.classifier}: on the hub nothing is edited. Give --out a folder, and push it then.")
+    before = FewShotClassifier.from_pretrained(options.classifier)
+    classifier = FewShotClassifier.from_pretrained(options.classifier)
+    for text in options.forget:
+        classifier.forget(text)
+    if options.remove:
+        classifier.remove_examples(options.remove)
+    for text, label in options.relabel:
+        classifier.relabel(text, label)
+    for label in options.remove_class:
+        classifier.remove_class(label)
+    for label, name in options.rename_class:
+        classifier.rename_class(label, name)
+    if options.merge:
+        classifier.merge_classes(options.merge, options.merge[-1])
+    added = [(text, label) for label, text in options.add]
+    if options.add_from is not None:
+        more = load_texts(options.add_from)
+        added += zip(more.texts, (more.classes[label] for label in more.labels), strict=True)
+    if added:
+        classifier.add_examples(*zip(*added, strict=True))
+    for label, words in options.add_class:
+        classifier.add_class(label, description=words)
+    if options.refit:
+        classifier.refit()
+    diff = classifier.diff(before, options.ask)
+    if not options.dry_run:
+        style = "merged" if (folder / "encoder").is_dir() or options.out else "adapter"
+        classifier.save_pretrained(folder, style=style, include_texts=True)
+    advice = "\nmany texts changed since the encoder was refined: --refit refines it again" * classifier.needs_refit_
+    return asdict(diff), f"{diff}{advice}"
