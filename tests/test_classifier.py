@@ -282,7 +282,7 @@ def test_no_more_logits_than_can_be_held(classifier, monkeypatch):
 
 
 def test_a_stream_is_read_as_it_is_answered(classifier, monkeypatch):
-    monkeypatch.setattr("fewtext.classifier.estimator.CHUNK", 4)
+    monkeypatch.setattr("fewtext.classifier.answering.CHUNK", 4)
     texts, taken = [*TEXTS, "one two three", *TEXTS], []
     answers = classifier.stream(taken.append(text) or text for text in texts)
     assert not taken
@@ -298,7 +298,7 @@ def test_a_stream_is_read_as_it_is_answered(classifier, monkeypatch):
     ("texts", "message"), [("one string", "one string"), ([*TEXTS, ""], "text 6 is empty"), ([1], "got int")]
 )
 def test_bad_streams_are_explained(classifier, monkeypatch, texts, message):
-    monkeypatch.setattr("fewtext.classifier.estimator.CHUNK", 4)
+    monkeypatch.setattr("fewtext.classifier.answering.CHUNK", 4)
     with pytest.raises(DataError, match=message):
         list(classifier.stream(texts))
 

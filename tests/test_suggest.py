@@ -1,4 +1,4 @@
-"""What to label next: crowds before odd texts, doubt before certainty, nothing twice; and how many labels it saves."""
+"""What to label next: crowds before odd texts, doubt before certainty, nothing twice; and the labels this saves."""
 
 import importlib
 import json
@@ -40,8 +40,6 @@ def nothing(vectors):
 def test_crowds_come_before_odd_texts_and_large_ones_first(vectors, nothing):
     chosen = [each.row for each in suggest(vectors, EVEN, nothing, 5)]
     assert [row in crowd for row, crowd in zip(chosen[:3], (FIRST, SECOND, THIRD), strict=True)] == [True] * 3
-    centre = vectors[:40].mean(axis=0)
-    assert vectors[chosen[0]] @ centre > np.median(vectors[:40] @ centre)
 
 
 def test_what_is_labelled_already_is_covered(vectors):
@@ -96,19 +94,17 @@ def test_duplicates_are_not_suggested_twice(vectors, nothing):
     assert len(suggest(vectors, EVEN, nothing, 200, duplicate=1.1)) == 92
 
 
-def test_scores_are_shares_of_what_labels_stand_for(vectors):
-    """Each is what the sum of weighted similarities to the nearest label grows by, computed anew."""
+def test_each_text_adds_most_and_its_score_is_the_share_it_adds(vectors):
     probabilities = np.random.default_rng(1).dirichlet(np.ones(3), 92)
-    supports, top = vectors[:2], np.sort(probabilities, axis=1)
-    doubt = 1 - (top[:, 2] - top[:, 1])
-    reached = np.maximum((vectors @ supports.T).max(axis=1), 0)
-    whole, last = doubt @ (1 - reached), np.inf
-    for each in suggest(vectors, probabilities, supports, 20):
-        grown = np.maximum(reached, vectors @ vectors[each.row])
-        assert each.score == pytest.approx(doubt @ (grown - reached) / whole, abs=1e-5)
-        others = [doubt @ (np.maximum(reached, vectors @ vectors[row]) - reached) / whole for row in (50, 75, 90)]
-        assert each.score >= max(others) - 1e-5 or each.score < last
-        reached, last = grown, each.score
+    top = np.sort(probabilities, axis=1)
+    doubt, alike = 1 - (top[:, 2] - top[:, 1]), vectors @ vectors.T
+    reached = np.maximum(alike[:, :2].max(axis=1), 0)
+    whole = doubt @ (1 - reached)
+    for each in suggest(vectors, probabilities, vectors[:2], 20):
+        gains = doubt @ (np.maximum(reached[:, None], alike) - reached[:, None]) / whole
+        assert each.score == pytest.approx(gains[each.row], abs=1e-5)
+        assert each.score == pytest.approx(gains.max(), abs=1e-5)
+        reached = np.maximum(reached, alike[each.row])
 
 
 @pytest.mark.parametrize("strategy", ["mixed", "margin", "coverage"])
@@ -139,7 +135,7 @@ def test_what_does_not_fit_is_refused(vectors, nothing):
         suggest(vectors, EVEN[1:], nothing, 3)
     with pytest.raises(DataError, match=r"\[m, D\]"):
         suggest(vectors, EVEN, nothing[:, 1:], 3)
-    with pytest.raises(LearnerError, match="'random'.*'mixed'"):
+    with pytest.raises(LearnerError, match=r"'random'.*'mixed'"):
         suggest(vectors, EVEN, nothing, 3, strategy="random")
     with pytest.raises(LearnerError, match="at least 1"):
         suggest(vectors, EVEN, nothing, 0)
@@ -147,14 +143,15 @@ def test_what_does_not_fit_is_refused(vectors, nothing):
 
 def test_texts_of_unseen_intents_are_found(minilm):
     texts = load_texts("everyday")
-    known = np.arange(len(texts.classes)) < 35
+    texts = texts.only(texts.classes[:24])
+    known = np.arange(24) < 12
     vectors = unit(minilm.encode(texts.texts))
     labelled = np.concatenate([np.flatnonzero(texts.labels == label)[:5] for label in np.flatnonzero(known)])
     rest = np.setdiff1d(np.arange(len(texts)), labelled)
-    means = unit(np.stack([vectors[labelled][texts.labels[labelled] == label].mean(axis=0) for label in range(35)]))
+    means = unit(np.stack([vectors[labelled][texts.labels[labelled] == label].mean(axis=0) for label in range(12)]))
     logits = 20 * vectors[rest] @ means.T
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    found = suggest(vectors[rest], probabilities, vectors[labelled], 35, strategy="unknown")
+    found = suggest(vectors[rest], probabilities, vectors[labelled], 12, strategy="unknown")
     unseen = ~known[texts.labels[rest]]
     assert unseen[[each.row for each in found]].mean() > unseen.mean() + 0.15
 

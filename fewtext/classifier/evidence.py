@@ -105,7 +105,8 @@ class Explaining:
         parts, rows = shares(examples, state.head, state.settings.C)
         vector = state.embedded([checked_text(text, "the text")])[0].double()
         cosines, biases = rows[:, :-1] @ vector, parts.T @ rows[:, -1]
-        logits = parts.T @ cosines + biases
+        weight, intercept = (state.head[name].cpu().double() for name in ("weight", "bias"))
+        logits = weight @ vector + intercept
         best = int(logits.argmax())
         second = int(logits.index_fill(0, torch.tensor(best), -torch.inf).argmax())
         own, bias = cosines * (parts[:, best] - parts[:, second]), (biases[best] - biases[second]).item()
@@ -125,6 +126,6 @@ class Explaining:
             head = fit_linear(examples.rows(kept), state.settings.C)
             answer = head["weight"].double() @ vector + head["bias"]
             found[place] = replace(found[place], without=supports.classes[int(answer.argmax())])
-        total, shown = own.sum().item(), sum(part.share for part in found)
+        lead, shown = (logits[best] - logits[second]).item(), sum(part.share for part in found)
         first, other = supports.classes[best], supports.classes[second]
-        return Explanation(text, first, other, total + bias, found, total - shown, bias)
+        return Explanation(text, first, other, lead, found, lead - bias - shown, bias)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import filterfalse, product
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -54,7 +55,7 @@ def rows_of(cells: Cells) -> list[Row]:
     rows = []
     for place, methods in cells.items():
         rows += [row_of(f"{place}/{name}", runs, measure) for name, runs in methods.items() for measure in MEASURES]
-        rows += [difference(place, methods, *pair) for pair in pairs(methods)]
+        rows += differences(place, methods).values()
     return rows
 
 
@@ -66,20 +67,15 @@ def row_of(name: str, runs: Sequence[Run], measure: str) -> Row:
     return Row(name + suffix, mean, unit, ci95=half if measure in SCORES else None, n=len(values))
 
 
-def difference(place: str, methods: dict[str, list[Run]], ours: str, rival: str) -> Row:
-    """Return ours minus the rival's accuracy over the seeds that both have."""
-    own, other = ({run["seed"]: run["accuracy"] for run in methods[name]} for name in (ours, rival))
-    mean, half = mean_ci([100 * (own[seed] - other[seed]) for seed in own.keys() & other.keys()])
-    return Row(f"{place}/{ours} − {rival}", mean, "points", half, len(own.keys() & other.keys()))
-
-
-def pairs(methods: dict[str, list[Run]]) -> Iterator[tuple[str, str]]:
-    """Yield each fewtext method with each rival that has a seed in common with it."""
-    for ours in filter(is_ours, methods):
-        seeds = {run["seed"] for run in methods[ours]}
-        for rival in methods:
-            if not is_ours(rival) and seeds & {run["seed"] for run in methods[rival]}:
-                yield ours, rival
+def differences(place: str, methods: dict[str, list[Run]]) -> dict[tuple[str, str], Row]:
+    """Return each fewtext method's accuracy minus each rival's, over the seeds that both have."""
+    scores = {name: {run["seed"]: run["accuracy"] for run in runs} for name, runs in methods.items()}
+    found = {}
+    for ours, rival in product(filter(is_ours, methods), filterfalse(is_ours, methods)):
+        if seeds := scores[ours].keys() & scores[rival].keys():
+            mean, half = mean_ci([100 * (scores[ours][seed] - scores[rival][seed]) for seed in seeds])
+            found[ours, rival] = Row(f"{place}/{ours} − {rival}", mean, "points", half, len(seeds))
+    return found
 
 
 def is_ours(method: str) -> bool:
@@ -106,7 +102,7 @@ def text_of(cells: Cells) -> str:
             numbers = [percent(score), percent(f1), f"{fit.value:.3g}", f"{speed.value:.0f}", f"{memory.value:,.0f}"]
             label = f"**{place}/{name}**" if is_ours(name) else f"{place}/{name}"
             measures.append(f"| {label} | {' | '.join(numbers)} | {score.n} |")
-        rows = {pair: difference(place, methods, *pair) for pair in pairs(methods)}
+        rows = differences(place, methods)
         for ours in filter(is_ours, methods):
             found = [rows.get((ours, rival)) for rival in rivals]
             beside = " | ".join(f"{points(row)} ({row.n})" if row else "" for row in found)
@@ -120,7 +116,7 @@ def verdict(cells: Cells) -> str:
     found = []
     for place, methods in cells.items():
         quick = {name: row_of("", runs, "fit_s").value for name, runs in methods.items()}
-        rows = {pair: difference(place, methods, *pair) for pair in pairs(methods)}
+        rows = differences(place, methods)
         feared = [
             f"{rival} than {ours} ({points(row)} points)"
             for (ours, rival), row in rows.items()

@@ -19,7 +19,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
@@ -124,8 +124,8 @@ def fewtext_refined(task: Task, encoder: Encoder) -> Answers:
 
 
 def fewtext_hints(task: Task, encoder: Encoder) -> Answers:
-    """The same with some out-of-scope texts, for the threshold."""
-    return fewtext(task, encoder, hints=task.hints)
+    """The same with some out-of-scope texts, for the threshold; they change no prediction set."""
+    return replace(fewtext(task, encoder, hints=task.hints), sets={})
 
 
 def frozen(task: Task, encoder: Encoder) -> Answers:

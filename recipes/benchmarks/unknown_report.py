@@ -41,6 +41,8 @@ MEASURES = {  # entry of a run → what the row is called, and its unit
     "size_95": ("labels in a set for 95 %", "labels"),
 }
 RIVALS = ("frozen-logistic-regression-names", "setfit")
+NAMES = dict(zip(("fewtext", *RIVALS), ("fewtext", "logistic regression", "SetFit"), strict=True))  # in pictures
+LARGEST = "fewtext, its probability"
 COLUMNS = {  # of the README's tables: a measure, and one that follows in brackets
     "AUROC, %": ("auroc", "auroc_max"),
     "rejected at 95 %, %": ("rejected_95", "rejected_95_max"),
@@ -167,15 +169,17 @@ def cell(runs: Sequence[Run], measure: str, beside: str = "") -> str:
 
 def draw(answers: Path, folder: Path) -> None:
     """Draw errors over coverage, unknown texts rejected, and reliability, of the answers kept in a folder."""
-    kept = {path.stem: np.load(path) for path in sorted(answers.glob("*.npz")) if path.stem in ("fewtext", *RIVALS)}
-    if not kept:
+    kept = {name: np.load(file) for key, name in NAMES.items() if (file := answers / f"{key}.npz").is_file()}
+    if "fewtext" not in kept:
         return
-    labels = kept["fewtext"]["labels"]
-    chances, scores = ({name: file[part] for name, file in kept.items()} for part in ("probabilities", "scores"))
-    unknown = np.arange(len(scores["fewtext"])) >= len(labels)
-    right = {name: values.argmax(axis=1) == np.resize(labels, len(values)) for name, values in chances.items()}
-    limits = {"fewtext": kept["fewtext"]["threshold"].item()}
+    labels, temperature, threshold = (kept["fewtext"][entry] for entry in ("labels", "temperature", "threshold"))
+    chances = {name: file["probabilities"] for name, file in kept.items()}
+    scores = {name: file["scores"] for name, file in kept.items()}
+    chances[LARGEST], scores[LARGEST] = chances["fewtext"], chances["fewtext"].max(axis=1)
+    unknown = np.arange(len(scores[LARGEST])) >= len(labels)
+    right = {name: values.argmax(axis=1) == np.resize(labels, len(unknown)) for name, values in chances.items()}
+    limits = {"fewtext": threshold.item()}
     draw_coverage(scores, right, folder / "unknown_coverage.png", unknown=unknown, thresholds=limits)
-    known = {name: values[~unknown] for name, values in chances.items()}
-    known["fewtext, temperature 1"] = cold(known["fewtext"], kept["fewtext"]["temperature"].item())
+    known = {name: values[~unknown] for name, values in chances.items() if name != LARGEST}
+    known["fewtext, temperature 1"] = cold(known["fewtext"], temperature.item())
     draw_reliability(known, labels, folder / "unknown_reliability.png")

@@ -1,10 +1,13 @@
 """Evidence is exact: shares add up to the lead, and `without` is what a refit says."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
-from fewtext import FewShotClassifier
+from fewtext import FewShotClassifier, load_texts
 from fewtext.errors import DataError, LearnerError
+from fewtext.refine import RefineConfig
 
 TEXTS = ["where is my card", "block the card", "stolen card", "flight is late", "cancel the flight", "late to the flight",
          "pay the bill", "high bill", "bill has not arrived"]  # fmt: skip
@@ -34,10 +37,10 @@ def test_shares_add_up_to_the_lead_that_probabilities_show(tiny, given):
         for most in (0, 3, 100):
             found = classifier.explain(text, most=most, without=0)
             assert (found.text, found.label, found.runner_up) == (text, label, runner_up)
-            assert found.lead == pytest.approx(expected, abs=2e-4)
+            assert found.lead == pytest.approx(expected, abs=1e-4)
             assert sum(part.share for part in found.evidence) + found.others + found.bias == pytest.approx(found.lead)
             assert len(found.evidence) == min(most, ALL if classifier.names else len(TEXTS))
-        assert found.others == pytest.approx(0, abs=1e-9)
+        assert found.others == pytest.approx(0, abs=5e-4)  # nothing is left but what rounding the head leaves
 
 
 def test_the_largest_shares_come_first_each_with_its_text_and_cosine(classifier, tiny):
@@ -64,14 +67,16 @@ def test_the_words_of_a_class_count_as_evidence(tiny):
 @pytest.mark.parametrize("names", [True, False])
 def test_without_is_what_fitting_without_the_text_says(tiny, names):
     classifier, differ = FewShotClassifier(tiny, names=names).fit(TEXTS, LABELS), 0
-    for text in QUERIES:
+    for text in QUERIES[::2]:
         found = classifier.explain(text, most=100, without=4)
         asked = [part for part in found.evidence if part.without is not None]
         speaking = [part for part in found.evidence if part.share > 0 and not part.named]
         assert asked == speaking[:4]
         for part in asked:
             rows = [row for row, own in enumerate(TEXTS) if own != part.text]
-            fresh = FewShotClassifier(tiny, names=names).fit([TEXTS[row] for row in rows], [LABELS[row] for row in rows])
+            fresh = FewShotClassifier(tiny, names=names).fit(
+                [TEXTS[row] for row in rows], [LABELS[row] for row in rows]
+            )
             assert part.without == fresh.predict([text])[0]
             if part.without != found.label:
                 differ += 1
@@ -90,10 +95,10 @@ def test_it_reads_well(classifier):
 
 
 def test_a_refined_and_an_edited_classifier_are_explained_too(tiny, monkeypatch):
-    monkeypatch.setattr("fewtext.refine.RefineConfig.__init__.__defaults__", (2, 24, 5e-4, 8, 0))
+    monkeypatch.setattr("fewtext.refine.RefineConfig", partial(RefineConfig, steps=2))
     classifier = FewShotClassifier(tiny, refine=True).fit(TEXTS, LABELS).relabel("stolen card", "theft")
     for text in QUERIES:
-        assert classifier.explain(text).lead == pytest.approx(lead(classifier, text)[2], abs=2e-4)
+        assert classifier.explain(text).lead == pytest.approx(lead(classifier, text)[2], abs=1e-4)
 
 
 def test_class_means_are_sums_of_supports_too(classifier, monkeypatch, tiny):
@@ -104,8 +109,8 @@ def test_class_means_are_sums_of_supports_too(classifier, monkeypatch, tiny):
         label, runner_up, expected = lead(means, text)
         found = means.explain(text, most=100)
         assert (found.label, found.runner_up) == (label, runner_up)
-        assert found.lead == pytest.approx(expected, abs=2e-4)
-        assert sum(part.share for part in found.evidence) == pytest.approx(found.lead)
+        assert found.lead == pytest.approx(expected, abs=1e-4)
+        assert found.others == pytest.approx(0, abs=1e-4)
         # Of a mean only the texts of the two classes themselves can speak.
         assert all(part.share == 0 or part.label in (label, runner_up) for part in found.evidence)
 
@@ -131,13 +136,10 @@ def test_what_cannot_be_explained_is_said(classifier, tiny, tmp_path):
 
 
 def test_real_texts_are_explained_exactly(minilm):
-    from fewtext import load_texts
-
     texts = load_texts("everyday").at_most(3)
     classifier = FewShotClassifier(minilm).fit(texts.texts, [texts.classes[label] for label in texts.labels])
     for text in ("my card was stolen", "could you move my appointment?", "what is this"):
-        found = classifier.explain(text, without=0)
-        label, runner_up, expected = lead(classifier, text)
-        assert (found.label, found.runner_up) == (label, runner_up)
-        assert sum(part.share for part in found.evidence) + found.others + found.bias == pytest.approx(found.lead)
-        assert found.lead == pytest.approx(expected, abs=1e-4)
+        found = classifier.explain(text, most=1000, without=0)
+        assert (found.label, found.runner_up, pytest.approx(found.lead, abs=1e-4)) == lead(classifier, text)
+        assert len(found.evidence) == 4 * len(classifier.classes_)
+        assert found.others == pytest.approx(0, abs=1e-4)
