@@ -24,6 +24,7 @@ BLOCK = 1024  # rows of that at a time
 DOUBTFUL = 10  # times as many texts as are wanted, from which `margin` chooses
 NEIGHBOURS = 20  # unlabelled texts that are a text's surroundings
 FAR = 2.0  # times as far from every label as from the surroundings: perhaps of no class yet
+TORN = 0.25  # probability of the second class: between two classes
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Suggestion:
     Attributes:
         row: which of the unlabelled texts.
         reason: `unknown`, twice as far from all that is labelled as from the unlabelled texts around it, so perhaps
-            of no class yet; `margin`, two classes share most of the probability; `coverage`, it stands for others.
-            A strategy other than `mixed` gives its own name.
+            of no class yet; `margin`, two classes have a probability of 0.25 or more each; `coverage`, it stands for
+            others. A strategy other than `mixed` gives its own name.
         score: the share it adds to what labels stand for, between 0 and 1.
         between: the two most probable classes, the likelier first; None where there are fewer.
     """
@@ -86,7 +87,7 @@ def suggest(
     alike = some @ some.T
     labelled, around = _nearest(some, supports.astype(np.float32)), _surroundings(alike)
     pair, doubt = np.zeros((len(rows), 2)), np.ones(len(rows), np.float32)
-    if chances.shape[1] > 1:
+    if chances.shape[1] > 1:  # the second and the first
         pair = np.partition(chances, -2, axis=1)[:, -2:]
         doubt = (1 - (pair[:, 1] - pair[:, 0])).astype(np.float32)
     weights = {
@@ -95,7 +96,7 @@ def suggest(
         "coverage": np.ones_like(doubt),
         "unknown": doubt * np.maximum(around - labelled, 0),
     }[strategy]
-    reasons = np.where(pair.sum(axis=1) > 0.5, "margin", "coverage")
+    reasons = np.where(pair[:, 0] >= TORN, "margin", "coverage")
     reasons[1 - labelled >= FAR * (1 - around)] = "unknown"
     found = []
     for place, score in _chosen(alike, weights, labelled, count, duplicate):

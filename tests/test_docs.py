@@ -5,13 +5,16 @@ import io
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
 from hub.server import Hub, running
 
+from fewtext.cli import main
 from fewtext.nn.pretrained import MINILM, locate
 
 ROOT = Path(__file__).parents[1]
@@ -54,21 +57,46 @@ def run_shell(code):
     return done.stdout
 
 
-def test_the_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def run_here(code):
+    """Run the fewtext commands in this process, which has imported all they need, and the rest in a shell."""
+    parts = re.split(r"^(fewtext .*)\n", code, flags=re.MULTILINE)
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        for rest, command in zip_longest(parts[::2], parts[1::2]):
+            if rest:
+                run_shell(rest)
+            if command:
+                assert main(shlex.split(command)[1:]) == 0, command
+    return output.getvalue()
+
+
+def run_page(name, shell):
+    """Run a page from top to bottom, compare what it prints, and return its Python names."""
     names: dict = {}
     printed = ""
-    for kind, code in blocks("README.md"):
+    for kind, code in blocks(name):
         if kind == "python":
             with contextlib.redirect_stdout(io.StringIO()) as output:
                 exec(fewer(code), names)
             printed = output.getvalue()
         elif kind == "bash":
-            printed = run_shell(code)
+            printed = shell(code)
         elif printed:
             assert printed == code
             printed = ""
+    return names
+
+
+def test_the_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = run_page("README.md", run_shell)
     assert any("− frozen prototypes" in row.name for row in names["rows"])
+
+
+def test_the_guide_of_the_classifier_runs_from_top_to_bottom(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_page("recipes/classifier.md", run_here)
+    assert {path.stem for path in tmp_path.glob("*.png")} == {"confusion", "coverage", "map", "reliability"}
+    assert (tmp_path / "to-label.csv").read_text("utf-8").startswith("text,label,reason,row\n")
 
 
 RUN_AGAINST_A_HUB = """
@@ -139,7 +167,9 @@ def test_the_learner_of_the_tutorial_keeps_the_contract(tmp_path, tiny_folder):
     assert (out / "learner" / "manifest.json").is_file()
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "recipes/README.md", "recipes/publishing.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", *(f"recipes/{path.name}" for path in (ROOT / "recipes").glob("*.md"))]
+)
 def test_links_lead_somewhere(name):
     document = ROOT / name
     for target in re.findall(r"\]\(([^)#]+)\)", document.read_text("utf-8")):

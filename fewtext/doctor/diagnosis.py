@@ -89,7 +89,7 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _seconds(value: float) -> str:
-    return f"{value / 60:.0f} min" if value > 120 else f"{value:.2g} s"
+    return f"{value / 60:.0f} min" if value >= 99 else f"{value:.2g} s"
 
 
 def _cut(text: str, width: int) -> str:

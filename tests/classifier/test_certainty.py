@@ -229,7 +229,7 @@ def test_calibrating_needs_texts_of_the_classes(tiny):
         classifier.calibrate(["renew the loan"], ["loan"])
     with pytest.raises(DataError, match="1 texts but 2 labels"):
         classifier.calibrate(["card"], ["card", "card"])
-    with pytest.raises(DataError, match="9 texts cannot guarantee coverage=0.95. Give 19 or more"):
+    with pytest.raises(DataError, match=r"9 texts cannot guarantee coverage=0\.95\. Give 19 or more"):
         classifier.calibrate(TEXTS, LABELS)
     for coverage in (0, 1.5):
         with pytest.raises(LearnerError, match="coverage="):

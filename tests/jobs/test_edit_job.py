@@ -1,0 +1,191 @@
+"""`fewtext edit` and `fewtext explain`, as a user types them."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from fewtext import FewShotClassifier
+from fewtext.artifact import LAYOUT
+from fewtext.cli import main
+
+ROWS = [
+    ("where is my card", "card"),
+    ("my card has not arrived yet", "card"),
+    ("flight is late", "flight"),
+    ("cancel the flight", "flight"),
+    ("pay the bill", "bill"),
+    ("high bill", "bill"),
+]
+QUERIES = [*(text for text, _ in ROWS), "one two three", "renew the loan"]
+
+
+def written(path, rows):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    return str(path)
+
+
+@pytest.fixture
+def saved(tmp_path, tiny_folder, capsys):
+    """A classifier's folder, fitted and saved with its texts by the command."""
+    out, data = tmp_path / "mine", written(tmp_path / "intents.csv", ROWS)
+    assert main(["fit", data, "--out", str(out), "--base", str(tiny_folder), "--include-texts"]) == 0
+    capsys.readouterr()
+    return out
+
+
+def renamed(before, after):
+    return [(text, after if label == before else label) for text, label in ROWS]
+
+
+EDITS = {
+    "add": (["--add", "loan", "renew the loan", "fee", "pay the fee"],
+            [*ROWS, ("renew the loan", "loan"), ("pay the fee", "fee")]),
+    "remove": (["--remove", "high bill", "Flight is LATE"], [*ROWS[:2], *ROWS[3:5]]),
+    "forget": (["--forget", "high bill"], ROWS[:5]),
+    "relabel": (["--relabel", "high bill", "card", "pay the bill", "loan"],
+                [*ROWS[:4], ("pay the bill", "loan"), ("high bill", "card")]),
+    "remove a class": (["--remove-class", "flight"], [*ROWS[:2], *ROWS[4:]]),
+    "rename": (["--rename-class", "flight", "late_flight"], renamed("flight", "late_flight")),
+    "merge": (["--merge", "flight", "bill"], renamed("flight", "bill")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edited_folder_is_what_fitting_gives(saved, tiny, name, capsys):
+    arguments, rows = EDITS[name]
+    assert main(["edit", str(saved), *arguments]) == 0
+    assert capsys.readouterr().out.strip() != "no difference"
+    expected = FewShotClassifier(tiny).fit(*zip(*rows, strict=True))
+    own = FewShotClassifier.from_pretrained(saved)
+    assert own.classes_.tolist() == expected.classes_.tolist()
+    np.testing.assert_allclose(own.predict_proba(QUERIES), expected.predict_proba(QUERIES), atol=1e-6)
+    assert list(zip(own.supports_.texts, own.supports_.labels, strict=True)) == rows
+
+
+def test_a_file_of_texts_and_a_described_class_are_added(saved, tmp_path):
+    more = written(tmp_path / "more.csv", [("renew the loan", "loan"), ("no card", "card")])
+    assert main(["edit", str(saved), "--add-from", more, "--add-class", "fee", "something to pay"]) == 0
+    own = FewShotClassifier.from_pretrained(saved)
+    assert own.classes_.tolist() == ["bill", "card", "fee", "flight", "loan"]
+    assert own.supports_.descriptions == {"fee": "something to pay"}
+    assert own.supports_.texts[6:] == ("renew the loan", "no card")
+
+
+def test_what_changes_is_shown_and_a_dry_run_changes_nothing(saved, tmp_path, capsys):
+    files = {path: path.read_bytes() for path in saved.rglob("*") if path.is_file()}
+    job = ["edit", str(saved), "--relabel", "high bill", "loan", "--remove-class", "flight", "--dry-run", "--ask"]
+    assert main([*job, "cancel the flight", "high bill"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {"+ class loan", "- class flight", "- flight: flight is late", "  bill -> loan: high bill"} <= set(lines)
+    assert any(line.startswith("  answer flight -> ") and line.endswith(": cancel the flight") for line in lines)
+    assert {path: path.read_bytes() for path in saved.rglob("*") if path.is_file()} == files
+    assert main([*job, "high bill", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["relabelled"] == [["high bill", "bill", "loan"]]
+    assert (found["classes_added"], found["classes_removed"]) == (["loan"], ["flight"])
+    assert main(["edit", str(saved)]) == 0
+    assert capsys.readouterr().out == "no difference\n"
+
+
+def test_another_folder_is_written_and_the_first_one_stays(saved, tmp_path):
+    before = (saved / LAYOUT.texts).read_bytes()
+    assert main(["edit", str(saved), "--remove", "high bill", "--out", str(tmp_path / "other")]) == 0
+    assert (saved / LAYOUT.texts).read_bytes() == before
+    assert len(FewShotClassifier.from_pretrained(tmp_path / "other").supports_.texts) == 5
+
+
+def test_a_forgotten_text_is_in_no_file_any_more(saved):
+    def holding():
+        return [
+            path.name for path in saved.rglob("*") if path.is_file() and b"high bill" in path.read_bytes().lower()
+        ]
+
+    assert holding() == [LAYOUT.texts]
+    assert main(["edit", str(saved), "--forget", "High Bill"]) == 0
+    assert not holding()
+
+
+@pytest.mark.parametrize("arguments", [["--forget", "high bill"], ["--remove", "high bill", "--refit"]])
+def test_a_refined_encoder_is_refined_again_from_its_base(tiny_folder, tmp_path, monkeypatch, arguments):
+    monkeypatch.setattr("fewtext.refine.SHORT", 2)
+    folder, base = tmp_path / "mine", str(tiny_folder)
+    FewShotClassifier(base, refine=True).fit(*zip(*ROWS, strict=True)).save_pretrained(folder, include_texts=True)
+    assert main(["edit", str(folder), *arguments]) == 0
+    expected = FewShotClassifier(base, refine=True).fit(*zip(*ROWS[:5], strict=True)).predict_proba(QUERIES)
+    found = FewShotClassifier.from_pretrained(folder).predict_proba(QUERIES)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_refining_again_is_advised_when_much_has_changed(tiny_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("fewtext.refine.SHORT", 2)
+    folder = tmp_path / "mine"
+    classifier = FewShotClassifier(str(tiny_folder), refine=True).fit(*zip(*ROWS, strict=True))
+    classifier.save_pretrained(folder, include_texts=True)
+    assert main(["edit", str(folder), "--remove", "high bill"]) == 0
+    assert "--refit refines it again" in capsys.readouterr().out
+    assert main(["edit", str(folder), "--refit"]) == 0
+    assert "--refit" not in capsys.readouterr().out
+
+
+def test_labels_in_lists_are_shown_as_lists(tiny_folder, tmp_path, capsys):
+    texts, labels = [text for text, _ in ROWS], [["a", "b"], ["a"], ["b"], [], ["b"], ["a"]]
+    folder = (
+        FewShotClassifier(str(tiny_folder)).fit(texts, labels).save_pretrained(tmp_path / "c", include_texts=True)
+    )
+    assert main(["edit", str(folder), "--remove", "where is my card", "--json", "--ask", *texts]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["removed"] == [["where is my card", ["a", "b"]]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--remove", "never seen"], "no text 'never seen'"),
+        (["--remove-class", "loan"], "no class 'loan'"),
+        (["--rename-class", "bill", "card"], "use merge_classes"),
+        (["--add-class", "card", "words"], "class 'card' is there already"),
+        (["--merge", "bill", "card", "flight"], "only one class"),
+        (["--add-from", "nothing.csv"], "nothing.csv"),
+        (["--forget", "high bill", "--forget", "high bill"], "no text"),
+    ],
+)
+def test_what_goes_wrong_is_said_in_one_line_and_nothing_is_written(saved, capsys, arguments, message):
+    before = (saved / LAYOUT.texts).read_bytes()
+    assert main(["edit", str(saved), "--relabel", "pay the bill", "bill", *arguments]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("fewtext: ")
+    assert message in error
+    assert (saved / LAYOUT.texts).read_bytes() == before
+
+
+@pytest.mark.parametrize("command", [["edit", "--remove", "high bill"], ["explain", "high bill"]])
+def test_a_classifier_without_texts_is_refused(tiny_folder, tmp_path, capsys, command):
+    folder = FewShotClassifier(str(tiny_folder)).fit(*zip(*ROWS, strict=True)).save_pretrained(tmp_path / "c")
+    assert main([command[0], str(folder), *command[1:]]) == 1
+    assert "saved without its texts" in capsys.readouterr().err
+
+
+def test_what_is_on_the_hub_is_not_edited_in_place(capsys):
+    assert main(["edit", "me/mine", "--remove", "x"]) == 1
+    assert "on the hub nothing is edited. Give --out a folder" in capsys.readouterr().err
+
+
+def test_explanations_are_printed_and_given_as_json(saved, capsys):
+    own = FewShotClassifier.from_pretrained(saved)
+    texts = ["block my card", "late bill"]
+    assert main(["explain", str(saved), *texts, "--most", "3"]) == 0
+    expected = [own.explain(text, most=3) for text in texts]
+    assert capsys.readouterr().out == "\n\n".join(map(str, expected)) + "\n"
+    assert main(["explain", str(saved), *texts, "--json", "--without", "1"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(one["text"], one["label"], one["runner_up"]) for one in found] == [
+        (one.text, one.label, one.runner_up) for one in expected
+    ]
+    for one in found:
+        assert len(one["evidence"]) == 5
+        assert sum(part["without"] is not None for part in one["evidence"]) == 1
+        shares = sum(part["share"] for part in one["evidence"])
+        assert shares + one["others"] + one["bias"] == pytest.approx(one["lead"])
