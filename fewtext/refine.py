@@ -60,12 +60,10 @@ def refine(
         C: inverse regularisation strength of the linear head that is to stand on it.
         check: refine on all but one text per class first, and keep it only if these get more right answers.
     """
-    fewest = np.bincount(labels, minlength=len(words)).min()
-    if not check or fewest < ENOUGH:
-        config = RefineConfig() if fewest >= ENOUGH else RefineConfig(steps=SHORT)
+    config = schedule(labels, len(words))
+    if not check or config.steps == SHORT:
         return refined(learner, texts, labels, words, config), {"refined": {"steps": config.steps}}
-    held = np.array([np.flatnonzero(labels == number)[0] for number in range(len(words))])
-    rest = np.setdiff1d(np.arange(len(labels)), held)
+    held, rest = left_out(labels)
     held_out, known = [texts[int(row)] for row in held], [texts[int(row)] for row in rest]
     right = []
     for candidate in (learner, refined(learner, known, labels[rest], words)):
@@ -75,6 +73,19 @@ def refine(
         right.append(float((answer == labels[held]).mean()))
     facts = {"held_out": len(held), "frozen": right[0], "refined": right[1], "kept": right[1] > right[0]}
     return (refined(learner, texts, labels, words) if facts["kept"] else learner), {"refined": facts}
+
+
+def schedule(labels: np.ndarray, ways: int) -> RefineConfig:
+    """Return the usual settings, and fewer steps where one of N classes has fewer texts than a check needs."""
+    enough = np.bincount(labels, minlength=ways).min() >= ENOUGH
+    return RefineConfig() if enough else RefineConfig(steps=SHORT)
+
+
+def left_out(labels: np.ndarray, share: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places of a share of each class's texts, one at least where there are two, and of all others."""
+    places = [np.flatnonzero(labels == number) for number in np.flatnonzero(np.bincount(labels) > 1)]
+    held = [row for own in places for row in own[: max(1, int(share * len(own)))]]
+    return np.array(held, dtype=np.int64), np.setdiff1d(np.arange(len(labels)), held)
 
 
 def refined(

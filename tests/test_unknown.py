@@ -171,4 +171,5 @@ def test_a_difference_is_paired_and_a_single_seed_has_no_interval(load):
     assert f"| **{place}/fewtext** | 80.0 (70.0) | 50.0 |  |  | 75.0 | 2.0 | 0.30 | 1 |" in text
     assert f"| {place}/setfit | 80.0 | 50.0 |  |  | 75.0 | 2.0 | 0.25 | 1 |" in text
     assert f"| **{place}/fewtext** |  | 1.50 |  |  | 1 |" in text
-    assert text.count("setfit") == 1
+    assert text.count(f"{place}/setfit") == 1
+    assert f"| {place}/fewtext − setfit, AUROC | +0.0 | 1 |" in text

@@ -9,7 +9,7 @@ the other texts unlike all of them. Prediction sets are split-conformal (https:/
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -132,6 +132,25 @@ def certainty(held_out: HeldOut | None, coverage: float, outside: HeldOut | None
         threshold = _between(scores, outside.scores(temperature))
     unfamiliar = lower_bound(held_out.cosines, coverage)
     return Certainty(temperature, threshold, unfamiliar, measured=measured(held_out, temperature))
+
+
+def optimism(found: Certainty, honest: Certainty) -> dict[str, float]:
+    """Return how far cross-validation on a refined encoder, which has seen the held-out texts, is from the truth."""
+    return {
+        "temperature": honest.temperature / found.temperature,
+        "threshold": (honest.threshold or 0.0) - (found.threshold or 0.0),
+        "unfamiliar": honest.unfamiliar - found.unfamiliar,
+    }
+
+
+def less_optimistic(found: Certainty, by: dict[str, float]) -> Certainty:
+    """Return what cross-validation found, corrected by what `optimism` says."""
+    return replace(
+        found,
+        temperature=found.temperature * by["temperature"],
+        threshold=(found.threshold or 0.0) + by["threshold"],
+        unfamiliar=found.unfamiliar + by["unfamiliar"],
+    )
 
 
 def lower_bound(values: Tensor, coverage: float) -> float:

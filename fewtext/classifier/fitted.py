@@ -14,9 +14,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from fewtext.bases import fit_facts, load_base
-from fewtext.classifier.certainty import Certainty, HeldOut, certainty, cross_validated, nearest
+from fewtext.classifier.certainty import (
+    Certainty,
+    HeldOut,
+    certainty,
+    cross_validated,
+    less_optimistic,
+    nearest,
+    optimism,
+)
 from fewtext.classifier.supports import Supports, changes
 from fewtext.embedding import unit
 from fewtext.errors import DataError, LearnerError
@@ -24,10 +33,11 @@ from fewtext.heads import MOST_CLASSES, Examples, answers, fit_linear, fit_own
 from fewtext.learners import MetaLearner
 from fewtext.nn.encoder import Encoder
 from fewtext.nn.matmul import fast_matmul
-from fewtext.refine import refine
+from fewtext.refine import left_out, refine, refined, schedule
 from fewtext.tensors import TaskState
 
 MEASURED = ("results", "calibration", "rejection", "refined")  # facts that an edit makes old
+HELD_OUT = 0.4  # share of the texts that a refined encoder's certainty is measured on
 UNKNOWN = 0.01  # share of tokens from which on it is worth a warning
 logger = logging.getLogger("fewtext")
 
@@ -94,10 +104,33 @@ class Fitted:
         own, coverage = self.supports, self.settings.coverage
         if "weight" not in self.head or len(own.classes) > MOST_CLASSES:
             return Certainty()
-        examples = self.examples(own)
-        held_out = cross_validated(examples, self.settings.C)
+        held_out = cross_validated(self.examples(own), self.settings.C)
         outside = self.held_out(own.out_of_scope) if own.out_of_scope else None
-        return certainty(held_out, coverage, outside)
+        found, tried = certainty(held_out, coverage, outside), self.facts.get("refined", {"kept": False})
+        if not tried.get("kept", True) or found.threshold is None:
+            return found
+        if "optimism" not in tried:
+            trial = self._refined_held_out(own)
+            honest = found if trial is None else certainty(trial, coverage, outside)
+            tried["optimism"] = optimism(found, honest)
+            return honest
+        return less_optimistic(found, tried["optimism"])
+
+    def _refined_held_out(self, supports: Supports) -> HeldOut | None:
+        """Return answers to texts that a refined encoder has not seen either: it is refined again without them."""
+        numbers, words = supports.numbers(), supports.words(self.settings.names)
+        held, rest = left_out(numbers, HELD_OUT)
+        if self.base is None or not len(held):
+            return None
+        known, config = supports.rows(rest), schedule(numbers, len(words))
+        with fast_matmul():
+            learner = refined(self.unrefined(), known.texts, numbers[rest], words, config)
+            windows = {"windows": self.settings.windows}
+            examples = Examples.of(learner.encoder, known.texts, numbers[rest], words, **windows)
+            vectors = unit(learner.encoder, supports.rows(held).texts, **windows).cpu()
+        head = fit_linear(examples, self.settings.C)
+        logits = F.linear(vectors, head["weight"], head["bias"])
+        return HeldOut(logits, nearest(vectors, head["means"]), torch.from_numpy(numbers[held]))
 
     def examples(self, supports: Supports) -> Examples:
         """Return the supports embedded."""
@@ -164,6 +197,9 @@ class Fitted:
         again = fitted(self.base, learner, supports, settings)
         facts = {name: fact for name, fact in self.facts.items() if name not in MEASURED} | again.facts
         if "refined" in self.facts and self.supports is not None and not refine:
+            _ = (
+                self.certainty
+            )  # how optimistic the refined encoder is, is measured on the texts that it was refined on
             earlier = self.facts["refined"].get("changed_since", 0)
             facts["refined"] = self.facts["refined"] | {"changed_since": earlier + changes(self.supports, supports)}
         return replace(again, settings=self.settings, facts=facts)

@@ -35,13 +35,16 @@ def ours_refined(folder: Path) -> Side:
 
 def _fewtext(folder: Path, *, refine: bool) -> Side:
     from fewtext import FewShotClassifier
+    from fewtext.bases import load_base
+    from fewtext.embedding import forget
 
     inputs = json.loads((folder / "inputs.json").read_text("utf-8"))
-    classifier = FewShotClassifier(inputs["base"], refine=refine)
+    classifier, encoder = FewShotClassifier(inputs["base"], refine=refine), load_base(inputs["base"]).encoder
     supports = inputs["supports"]
     classifier.fit(supports["texts"][-20:], supports["labels"][-20:])
 
     def trial() -> None:
+        forget(encoder)  # of the trial before, the embeddings are remembered
         classifier.fit(supports["texts"], supports["labels"])
 
     return Side(trial, lambda: _accuracy(classifier.predict, inputs))

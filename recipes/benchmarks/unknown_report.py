@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from full_label_report import mean_ci, percent
+from full_label_report import mean_ci, percent, points
 from sklearn.metrics import roc_auc_score
 
 from fewtext import Row
@@ -53,10 +53,10 @@ COLUMNS = {  # of the README's tables: a measure, and one that follows in bracke
     "Brier": ("brier", "brier_before"),
 }
 SETS = {
-    "right in 90 % sets, %": ("covered_90",),
-    "labels": ("size_90",),
-    "right in 95 % sets, %": ("covered_95",),
-    "labels ": ("size_95",),
+    "90 % sets that are right, %": ("covered_90",),
+    "labels in one": ("size_90",),
+    "95 % sets that are right, %": ("covered_95",),
+    "labels in one of these": ("size_95",),
 }
 
 
@@ -147,7 +147,7 @@ def difference(place: str, methods: dict[str, list[Run]], rival: str) -> Row:
 
 
 def text_of(cells: Cells) -> str:
-    """Return what stands in the README: a table of unknown texts and probabilities, and one of prediction sets."""
+    """Return what stands in the README: unknown texts and probabilities, prediction sets, paired differences."""
     tables = []
     for columns in (COLUMNS, SETS):
         lines = [f"| | {' | '.join(columns)} | seeds |", "|---" * (len(columns) + 2) + "|"]
@@ -157,7 +157,8 @@ def text_of(cells: Cells) -> str:
                     label = f"**{place}/{method}**" if method.startswith("fewtext") else f"{place}/{method}"
                     lines.append(f"| {label} | {' | '.join(shown)} | {len(runs)} |")
         tables.append("\n".join(lines))
-    return "\n\n".join(tables)
+    paired = [f"| {row.name} | {points(row)} | {row.n} |" for row in rows_of(cells) if row.unit == "points"]
+    return "\n\n".join([*tables, "\n".join(["| paired difference, points | | seeds |", "|---" * 3 + "|", *paired])])
 
 
 def cell(runs: Sequence[Run], measure: str, beside: str = "") -> str:

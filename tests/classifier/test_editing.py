@@ -390,7 +390,7 @@ def test_a_loaded_classifier_is_refined_again_from_its_base(tiny, tmp_path, verb
     for own in (classifier, loaded):
         own.relabel("high bill", "card")
         own.refit() if verb == "refit" else own.forget(SECRET)
-    np.testing.assert_allclose(loaded.predict_proba(QUERIES), classifier.predict_proba(QUERIES), atol=1e-4)
+    np.testing.assert_allclose(loaded.predict_proba(QUERIES), classifier.predict_proba(QUERIES), atol=2e-3)
     assert loaded.base_ == str(folder)
 
 

@@ -89,8 +89,7 @@ def test_names_are_evidence_for_their_class_and_not_against_others(tiny):
     found = [one._state().ask([text], lambda logits, _: (logits,))[0][0] for one in (plain, words, example)]
     (_, card, _, loss, _), changes = CLASSES, [dict(zip(CLASSES, own - found[0], strict=True)) for own in found[1:]]
     assert changes[0][loss] > 0.2
-    assert changes[0][card] > -0.1
-    assert changes[1][card] < -0.3
+    assert changes[1][card] < -0.1 < changes[0][card]
 
 
 def test_a_rare_label_is_found_among_many_others(minilm):

@@ -99,9 +99,8 @@ def test_another_folder_is_written_and_the_first_one_stays(saved, tmp_path):
 
 def test_a_forgotten_text_is_in_no_file_any_more(saved):
     def holding():
-        return [
-            path.name for path in saved.rglob("*") if path.is_file() and b"high bill" in path.read_bytes().lower()
-        ]
+        files = (path for path in saved.rglob("*") if path.is_file())
+        return [path.name for path in files if b"high bill" in path.read_bytes().lower()]
 
     assert holding() == [LAYOUT.texts]
     assert main(["edit", str(saved), "--forget", "High Bill"]) == 0
@@ -116,7 +115,7 @@ def test_a_refined_encoder_is_refined_again_from_its_base(tiny_folder, tmp_path,
     assert main(["edit", str(folder), *arguments]) == 0
     expected = FewShotClassifier(base, refine=True).fit(*zip(*ROWS[:5], strict=True)).predict_proba(QUERIES)
     found = FewShotClassifier.from_pretrained(folder).predict_proba(QUERIES)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(found, expected, atol=2e-3)  # rounding, times training
 
 
 def test_refining_again_is_advised_when_much_has_changed(tiny_folder, tmp_path, monkeypatch, capsys):
@@ -149,7 +148,7 @@ def test_labels_in_lists_are_shown_as_lists(tiny_folder, tmp_path, capsys):
         (["--add-class", "card", "words"], "class 'card' is there already"),
         (["--merge", "bill", "card", "flight"], "only one class"),
         (["--add-from", "nothing.csv"], "nothing.csv"),
-        (["--forget", "high bill", "--forget", "high bill"], "no text"),
+        (["--forget", "high bill", "high bill"], "no text"),
     ],
 )
 def test_what_goes_wrong_is_said_in_one_line_and_nothing_is_written(saved, capsys, arguments, message):
