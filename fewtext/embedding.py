@@ -56,10 +56,18 @@ def remembered(encoder: Encoder, texts: Sequence[str], *, windows: bool = False,
     return torch.from_numpy(np.stack([found[text] for text in texts])).to(encoder.device)
 
 
-def forget(encoder: Encoder, texts: Iterable[str] | None = None) -> None:
-    """Drop the embeddings of these texts, or of all, and what frozen layers gave for any."""
-    if encoder.prefix is not None:
-        encoder.prefix.clear()
-    memory = _MEMORIES.setdefault(encoder, _Memory()).rows
-    for key in [key for key in memory if texts is None or key[0] in set(texts)]:
-        del memory[key]
+def forget(encoder: Encoder, texts: Iterable[str] | None = None, *, everywhere: bool = False) -> None:
+    """Drop embeddings, and what frozen layers gave for any text.
+
+    Args:
+        encoder: whose they are.
+        texts: of these texts; of all by default.
+        everywhere: drop those of every other encoder, too.
+    """
+    gone = None if texts is None else set(texts)
+    for own in {encoder, *(_MEMORIES if everywhere else ())}:
+        memory = _MEMORIES.setdefault(own, _Memory()).rows
+        for key in [key for key in memory if gone is None or key[0] in gone]:
+            del memory[key]
+        if own.prefix is not None:
+            own.prefix.clear()

@@ -78,6 +78,17 @@ def test_some_or_all_are_forgotten(tiny, seen):
     forget(tiny, ["never seen"])
 
 
+def test_every_encoder_forgets_where_that_is_asked_for(tiny, tiny_lora, seen):
+    for encoder in (tiny, tiny_lora):
+        remembered(encoder, TEXTS)
+    forget(tiny_lora, TEXTS[:1])
+    remembered(tiny, TEXTS)
+    assert seen == TEXTS
+    forget(tiny_lora, TEXTS[:1], everywhere=True)
+    remembered(tiny, TEXTS)
+    assert seen == [*TEXTS, TEXTS[0]]
+
+
 def test_frozen_layers_forget_too(tiny_folder):
     encoder = Encoder.from_pretrained(tiny_folder, lora=Lora(rank=2, from_layer=1))
     encoder(ragged([encoder.tokenize(TEXTS)]))

@@ -171,12 +171,9 @@ class Editable:
             DataError: no such text, or fewer than two classes left.
         """
         state, (supports, ways) = self._state(), self.supports_.forgotten(text)
-        refined = "refined" in state.facts
-        after = state.edited(supports, refine=refined)
-        for learner in (state.learner, state.unrefined()) if refined else (state.learner,):
-            forget(learner.encoder, ways)
-        self._become(after)
+        self._become(state.edited(supports, refine="refined" in state.facts))
         self._history = []
+        forget(state.learner.encoder, ways, everywhere=True)
         return self
 
     def diff(self, other: Any = None, texts: Iterable[str] = ()) -> Diff:

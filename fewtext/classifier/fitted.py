@@ -197,9 +197,8 @@ class Fitted:
         again = fitted(self.base, learner, supports, settings)
         facts = {name: fact for name, fact in self.facts.items() if name not in MEASURED} | again.facts
         if "refined" in self.facts and self.supports is not None and not refine:
-            _ = (
-                self.certainty
-            )  # how optimistic the refined encoder is, is measured on the texts that it was refined on
+            # How optimistic the refined encoder is, is measured on the texts that it was refined on.
+            _ = self.certainty
             earlier = self.facts["refined"].get("changed_since", 0)
             facts["refined"] = self.facts["refined"] | {"changed_since": earlier + changes(self.supports, supports)}
         return replace(again, settings=self.settings, facts=facts)

@@ -337,9 +337,9 @@ def test_a_forgotten_text_leaves_no_trace(tiny, tmp_path, place):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Refining takes two steps."""
+    """Refining takes two steps or three."""
     monkeypatch.setattr("fewtext.refine.SHORT", 2)
-    monkeypatch.setattr("fewtext.refine.RefineConfig", partial(RefineConfig, steps=2))
+    monkeypatch.setattr("fewtext.refine.RefineConfig", partial(RefineConfig, steps=3))
 
 
 @pytest.fixture
