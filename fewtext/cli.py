@@ -233,6 +233,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(kind: type, name: str, arguments: Sequence[str]) -> Any:
+    flags = [argument for argument in arguments if argument.startswith("--")]
+    if repeated := [flag for flag in flags if flags.count(flag) > 1]:  # only the last one would count
+        sys.stderr.write(f"fewtext: {repeated[0]} is there twice. Give it once, with all values.\n")
+        raise SystemExit(2)
     return tyro.cli(kind, prog=f"fewtext {name}", args=arguments, config=FLAT)
 
 

@@ -77,7 +77,13 @@ class Answers:
                 from pyarrow import parquet
 
                 rows = [self._flat(row) for row in self._rows(texts)]
-                parquet.write_table(pyarrow.Table.from_pylist(rows), staging)
+                # Left to itself a shard without a known text has labels of another type than the others have.
+                label = pyarrow.array(self.classifier.classes_.tolist()).type
+                kinds: dict[str, Any] = {"label": pyarrow.list_(label) if self.classifier.several_ else label}
+                kinds |= {"probability": pyarrow.float64(), "best": label}
+                kinds["top"] = pyarrow.list_(pyarrow.struct({"label": label, "probability": pyarrow.float64()}))
+                schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in rows[0]])
+                parquet.write_table(pyarrow.Table.from_pylist(rows, schema), staging)
             else:
                 with staging.open("w", encoding="utf-8", newline="") as file:
                     self.write(file, texts, first=first)

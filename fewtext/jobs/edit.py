@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from fewtext.artifact.layout import LAYOUT, Style
 from fewtext.classifier import FewShotClassifier
 from fewtext.data.load import load_texts
 from fewtext.errors import DataError
@@ -17,7 +18,7 @@ from fewtext.errors import DataError
 class Edit:
     """Edit a saved classifier. It must have been saved with its texts: `fewtext fit … --include-texts`.
 
-    Edits are made in the order of the options below.
+    What was measured on the classifier before, results.json, goes. Edits are made in the order of the options below.
 
     Attributes:
         classifier: folder or hub id of a classifier.
@@ -30,6 +31,7 @@ class Edit:
         add: pairs of a label and a text to add; a new label becomes a class.
         add_from: a file of labelled texts to add.
         add_class: pairs of a new class and words that describe it, where there are no texts yet.
+        separator: what stands between the labels of a text that has several, `;` say.
         refit: refine the encoder again, too, if it was refined.
         ask: texts whose answers before and after are to be compared.
         out: folder to write to; the same one by default.
@@ -47,6 +49,7 @@ class Edit:
     add: tuple[tuple[str, str], ...] = ()
     add_from: str | None = None
     add_class: tuple[tuple[str, str], ...] = ()
+    separator: str | None = None
     refit: bool = False
     ask: tuple[str, ...] = ()
     out: Path | None = None
@@ -71,7 +74,7 @@ def edit(options: Edit) -> tuple[dict[str, Any], str]:
     if options.remove:
         classifier.remove_examples(options.remove)
     for text, label in options.relabel:
-        classifier.relabel(text, label)
+        classifier.relabel(text, _label(label, options.separator))
     for label in options.remove_class:
         classifier.remove_class(label)
     for label, name in options.rename_class:
@@ -83,14 +86,22 @@ def edit(options: Edit) -> tuple[dict[str, Any], str]:
         more = load_texts(options.add_from)
         added += zip(more.texts, (more.classes[label] for label in more.labels), strict=True)
     if added:
-        classifier.add_examples(*zip(*added, strict=True))
+        texts, labels = zip(*added, strict=True)
+        classifier.add_examples(texts, [_label(label, options.separator) for label in labels])
     for label, words in options.add_class:
         classifier.add_class(label, description=words)
     if options.refit:
         classifier.refit()
     diff = classifier.diff(before, options.ask)
     if not options.dry_run:
-        style = "merged" if (folder / "encoder").is_dir() or options.out else "adapter"
-        classifier.save_pretrained(folder, style=style, include_texts=True)
+        style: Style = "merged" if (folder / LAYOUT.encoder).is_dir() or options.out else "adapter"
+        onnx = None
+        if (folder / LAYOUT.onnx).is_dir():
+            onnx = "int8" if len(list((folder / LAYOUT.onnx).iterdir())) > 1 else "fp32"
+        classifier.save_pretrained(folder, style=style, onnx=onnx, include_texts=True)
     advice = "\nmany texts changed since the encoder was refined: --refit refines it again" * classifier.needs_refit_
     return asdict(diff), f"{diff}{advice}"
+
+
+def _label(label: str, separator: str | None) -> Any:
+    return [part.strip() for part in label.split(separator)] if separator else label

@@ -49,7 +49,7 @@ class FewtextForSequenceClassification(PreTrainedModel):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None, **kwargs: Any
     ) -> SequenceClassifierOutput:
-        """Return the logits `[n, N]`, and with `labels` `[n]` the cross-entropy.
+        """Return the logits `[n, N]`, and with `labels` `[n]`, or `[n, N]` of several a text, the cross-entropy.
 
         Args:
             input_ids: `[n, length]`; of longer texts the start is read, and the last token.
@@ -64,7 +64,9 @@ class FewtextForSequenceClassification(PreTrainedModel):
         pooled = [padded_pool(hidden, mask, mode, self.config.skip) for mode in self.config.pooling]
         vectors = self.dense(torch.cat(pooled, dim=-1))
         logits = self.classifier(F.normalize(vectors, dim=-1))
-        loss = None if labels is None else F.cross_entropy(logits, labels)
+        several = self.config.problem_type == "multi_label_classification"
+        entropy = F.binary_cross_entropy_with_logits if several else F.cross_entropy
+        loss = None if labels is None else entropy(logits, labels.float() if several else labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)  # pyright: ignore[reportArgumentType]
 
 

@@ -2,8 +2,8 @@
 
     python recipes/benchmarks/shots.py --data-root data
 
-Without any text a classifier knows its classes by their names alone. Supports are drawn from the official training part
-so that the fewer are among the more; all official test texts are asked. Intervals are 95 %, over the draws.
+Without any text a classifier knows its classes by their names alone. Supports are drawn from the official training
+part so that the fewer are among the more; all official test texts are asked. Intervals are 95 %, over the draws.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ LABELS = ["card", "card", "flight", "flight", "bill"]
 
 @pytest.fixture
 def folder(tiny_folder, tmp_path):
-    return FewShotClassifier(str(tiny_folder)).fit(TEXTS, LABELS).save_pretrained(tmp_path / "mine")
+    return FewShotClassifier(str(tiny_folder), coverage=0.5).fit(TEXTS, LABELS).save_pretrained(tmp_path / "mine")
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_answers_of_different_runs_are_not_mixed(job, folder, questions, tmp_pat
         ("--file {empty}", "no texts"),
         ("--file {hole} --out a.csv", "hole.csv, row 1: the text is empty"),
         ("--file {questions} --out a.csv --shard 0", "shard=0"),
-        ("--file {questions} --out a.csv --top 0", "k=0"),
+        ("--file {questions} --out a.csv --top 0", "top=0"),
         ("--file {questions} --out a.tsv", "a.tsv: the name must end in .jsonl"),
         ("--file {questions} --out {folder} --format csv", "a folder is there"),
         ("--file {questions} --format parquet", "parquet is not written to standard output"),
