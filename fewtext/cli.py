@@ -91,10 +91,8 @@ def _test(arguments: Sequence[str]) -> None:
 def _fit(arguments: Sequence[str]) -> None:
     options = _parse(Fit, "fit", arguments)
     classifier, rows = fit(options)
-    if options.json:
-        _print_json([row.entries() for row in rows])
-    else:
-        _print(f"saved {options.out}: {len(classifier.classes_)} classes\n\n{table(rows)}")
+    words = f"saved {options.out}: {len(classifier.classes_)} classes\n\n{table(rows)}"
+    _show(words, [row.entries() for row in rows], as_json=options.json)
 
 
 def _predict(arguments: Sequence[str]) -> None:
@@ -113,37 +111,25 @@ def _predict(arguments: Sequence[str]) -> None:
 def _explain(arguments: Sequence[str]) -> None:
     options = _parse(Explain, "explain", arguments)
     found = explain(options)
-    if options.json:
-        _print_json([asdict(explanation) for explanation in found])
-    else:
-        _print("\n\n".join(map(str, found)))
+    _show("\n\n".join(map(str, found)), list(map(asdict, found)), as_json=options.json)
 
 
 def _edit(arguments: Sequence[str]) -> None:
     options = _parse(Edit, "edit", arguments)
     data, words = edit(options)
-    if options.json:
-        _print_json(data)
-    else:
-        _print(words)
+    _show(words, data, as_json=options.json)
 
 
 def _suggest(arguments: Sequence[str]) -> None:
     options = _parse(Suggest, "suggest", arguments)
     found = suggest(options)
-    if options.json:
-        _print_json([asdict(candidate) for candidate in found])
-    else:
-        _print("\n".join(map(str, found)))
+    _show("\n".join(map(str, found)), list(map(asdict, found)), as_json=options.json)
 
 
 def _doctor(arguments: Sequence[str]) -> int:
     options = _parse(Doctor, "doctor", arguments)
     found = doctor(options)
-    if options.json:
-        _print_json(asdict(found))
-    else:
-        _print(str(found))
+    _show(str(found), asdict(found), as_json=options.json)
     return 1 if options.strict and found.errors else 0
 
 
@@ -199,6 +185,10 @@ examples:
   fewtext fit intents.csv --out my-intents
   fewtext predict my-intents "where is my card?"
   fewtext doctor intents.csv
+  fewtext fit intents.csv --out my-intents --include-texts
+  fewtext explain my-intents "where is my card?"
+  fewtext edit my-intents --add refund "they owe me 5 euros" --dry-run
+  fewtext suggest my-intents unlabelled.csv --count 20 --out to-label.csv
   fewtext train prototypical --card everyday --out runs/everyday
   fewtext test runs/everyday --card everyday
   fewtext fit intents.csv --base runs/everyday --out my-intents
@@ -233,11 +223,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parse(kind: type, name: str, arguments: Sequence[str]) -> Any:
-    flags = [argument for argument in arguments if argument.startswith("--")]
+    flags = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
     if repeated := [flag for flag in flags if flags.count(flag) > 1]:  # only the last one would count
         sys.stderr.write(f"fewtext: {repeated[0]} is there twice. Give it once, with all values.\n")
         raise SystemExit(2)
     return tyro.cli(kind, prog=f"fewtext {name}", args=arguments, config=FLAT)
+
+
+def _show(words: str, data: Any, *, as_json: bool) -> None:
+    if as_json:
+        _print_json(data)
+    else:
+        _print(words)
 
 
 def _print_json(value: Any) -> None:

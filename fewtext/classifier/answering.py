@@ -26,9 +26,7 @@ from fewtext.errors import DataError, LearnerError
 from fewtext.heads import CHUNK
 from fewtext.nn.logistic import probabilities
 
-CERTAIN = (
-    0.5  # probability of a branch of hierarchical labels from which on it is named although its leaf is not known
-)
+CERTAIN = 0.5  # probability from which on a branch is named although its leaf is not known
 
 
 class Answering:

@@ -7,13 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch.nn import functional as F
-
 from fewtext.classifier.fitted import Fitted
 from fewtext.data.checks import checked_texts
 from fewtext.errors import LearnerError
-from fewtext.heads import LOGITS
 from fewtext.nn.logistic import probabilities
 from fewtext.suggest import Strategy, suggest
 
@@ -66,15 +62,13 @@ class Suggesting:
         state, rows = self._state(), checked_texts(texts)
         if "means" not in state.head:
             raise LearnerError("suggest needs method='linear', whose embeddings it compares.")
-        head, temperature = state.head, state.certainty.temperature
-        vectors = state.embedded(rows)
-        parts = vectors.split(max(1, LOGITS // len(head["weight"])))
-        device = head["weight"].device
-        logits = torch.cat([F.linear(part.to(device), head["weight"], head["bias"]).cpu() for part in parts])
-        chances = probabilities(logits / temperature, state.several).numpy()
+        temperature = state.certainty.temperature
+        chances, vectors = state.ask(
+            rows, lambda logits, vectors: (probabilities(logits / temperature, state.several), vectors)
+        )
         # Without its texts a classifier still knows where its classes are.
-        known = head["means"].cpu() if state.supports is None else state.examples(state.supports).vectors
-        chosen = suggest(vectors.numpy(), chances, known.numpy(), count, strategy=strategy, seed=seed)
+        known = state.head["means"].cpu() if state.supports is None else state.examples(state.supports).vectors
+        chosen = suggest(vectors, chances, known.numpy(), count, strategy=strategy, seed=seed)
         labels = state.classes.tolist()
         return [
             Candidate(rows[own.row], own.row, own.reason, tuple(labels[n] for n in own.between or ()), own.score)

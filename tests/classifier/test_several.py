@@ -204,3 +204,10 @@ def test_what_several_labels_cannot_have_is_said(classifier, ask, message):
     with pytest.raises(DataError, match=message):
         ask(classifier)
     np.testing.assert_array_equal(classifier.predict_proba(QUERIES), before)
+
+
+def test_answers_of_as_many_labels_each_are_tuples_still(tiny):
+    texts = ["where is my card", "flight is late", "pay the bill", "book a room"]
+    labels = [["a", "b"], ["c", "d"], ["a", "c"], ["b", "d"]]
+    classifier = FewShotClassifier(tiny, names=False, C=1e6).fit(texts, labels)
+    assert classifier.predict(texts).tolist() == [tuple(own) for own in labels]
