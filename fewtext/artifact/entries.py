@@ -89,6 +89,7 @@ SETTINGS: dict[str, Allowed] = {
     "C": lambda value: is_number(value) and value > 0,
 }
 """The parameters of a classifier; its settings hold no others."""
+OPTIMISM = {"temperature", "threshold", "unfamiliar"}
 CERTAINTY: dict[str, Allowed] = {
     "several": is_flag,
     "temperature": lambda value: _is_finite(value) and value >= 1e-3,
@@ -146,6 +147,16 @@ def are_texts(value: Any, ways: int, several: bool) -> bool:
         return False
     sound = all(allowed[key](own) for key, own in value.items())
     return sound and len(value["texts"]) == len(value["labels"])
+
+
+def is_refined(value: Any) -> bool:
+    """Return whether this is what a classifier knows about its refining: edits calculate with it."""
+    if not isinstance(value, dict):
+        return False
+    by = value.get("optimism", dict.fromkeys(OPTIMISM, 1))
+    sound = isinstance(by, dict) and by.keys() == OPTIMISM and all(map(_is_finite, by.values()))
+    plain = all(is_number(own) or is_flag(own) for key, own in value.items() if key != "optimism")
+    return sound and by["temperature"] > 0 and plain
 
 
 def wrong_entry(found: Mapping[str, Any]) -> str | None:

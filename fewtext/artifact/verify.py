@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 import torch
 from torch import Tensor
 
-from fewtext.artifact.entries import are_texts, is_setting, wrong_entry
+from fewtext.artifact.entries import are_texts, is_refined, is_setting, wrong_entry
 from fewtext.artifact.layout import LAYOUT, OWNED, READ, READABLE, UNSIGNED, matches
 from fewtext.data.collate import labels_of, ragged
 from fewtext.errors import ArtifactError, FewtextError, LearnerError
@@ -178,6 +178,8 @@ def check_description(folder: Path) -> dict[str, Any]:
     fitted, base = found["kind"] == "classifier", found["facts"].get("base", {})
     if fitted != bool(found["labels"]) or (fitted and not isinstance(base, dict)):
         raise ArtifactError(f"{where}: a classifier has labels and a base, and a learner has none.")
+    if not is_refined(found["facts"].get("refined", {})):
+        raise ArtifactError(f"{where}: facts.refined is not what refining found. Save it again with fewtext.")
     _check_learner(found["learner"], where)
     _check_shapes(folder, found)
     return found
