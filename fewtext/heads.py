@@ -133,6 +133,11 @@ def shares(examples: Examples, head: TaskState, C: float) -> tuple[Tensor, Tenso
     return C * weights * (targets - probabilities(logits, examples.several)), rows.double()
 
 
+def nearest(vectors: Tensor, means: Tensor) -> Tensor:
+    """Return the cosine similarity of unit embeddings `[n, D]` to the nearest class mean, `[n]`."""
+    return (vectors @ means.T).max(dim=1).values
+
+
 def most_alike(means: Tensor, pairs: int) -> list[tuple[int, int, float]]:
     """Return the classes that are most easily confused, by the cosine similarity of their means `[N, D]`."""
     if len(means) > MOST_CLASSES:

@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from fewtext.data.collate import labels_of, ragged
-from fewtext.heads import Examples, answers, fit_linear
+from fewtext.embedding import unit
+from fewtext.heads import Examples, fit_linear, nearest
 from fewtext.learners.base import MetaLearner
 from fewtext.learners.prototypical import Prototypical
 from fewtext.nn.backbone import Lora
@@ -64,15 +66,34 @@ def refine(
     if not check or config.steps == SHORT:
         return refined(learner, texts, labels, words, config), {"refined": {"steps": config.steps}}
     held, rest = left_out(labels)
-    held_out, known = [texts[int(row)] for row in held], [texts[int(row)] for row in rest]
+    known = [texts[int(row)] for row in rest]
     right = []
     for candidate in (learner, refined(learner, known, labels[rest], words)):
-        examples = Examples.of(candidate.encoder, known, labels[rest], words)
-        head = {name: tensor.to(candidate.encoder.device) for name, tensor in fit_linear(examples, C).items()}
-        (answer,) = answers(candidate, head, held_out, lambda logits, _: (logits.argmax(dim=1),))
-        right.append(float((answer == labels[held]).mean()))
+        logits, _ = held_out_answers(candidate, texts, labels, words, C, held, rest)
+        right.append(float((logits.argmax(dim=1).numpy() == labels[held]).mean()))
     facts = {"held_out": len(held), "frozen": right[0], "refined": right[1], "kept": right[1] > right[0]}
     return (refined(learner, texts, labels, words) if facts["kept"] else learner), {"refined": facts}
+
+
+def held_out_answers(
+    learner: MetaLearner,
+    texts: Sequence[str],
+    labels: np.ndarray,
+    words: Sequence[str],
+    C: float,
+    held: np.ndarray,
+    rest: np.ndarray,
+    *,
+    windows: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Return logits `[m, N]` of the texts at `held` by a linear head of those at `rest`, and their likeness.
+
+    That is their cosine similarity to the nearest class mean, `[m]`.
+    """
+    examples = Examples.of(learner.encoder, [texts[int(row)] for row in rest], labels[rest], words, windows=windows)
+    head = fit_linear(examples, C)
+    vectors = unit(learner.encoder, [texts[int(row)] for row in held], windows=windows).cpu()
+    return F.linear(vectors, head["weight"], head["bias"]), nearest(vectors, head["means"])
 
 
 def schedule(labels: np.ndarray, ways: int) -> RefineConfig:

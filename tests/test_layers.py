@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "doctor": {"data", "errors", "heads", "metrics", "nn", "results", "tensors"},
     "bases": {"artifact", "heads", "learners", "nn", "results"},
     "autoclasses": {"nn"},
-    "refine": {"data", "heads", "learners", "nn", "tensors"},
+    "refine": {"data", "embedding", "heads", "learners", "nn", "tensors"},
     "classifier": {
         "artifact",
         "bases",

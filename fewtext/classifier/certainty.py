@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fewtext.errors import DataError
-from fewtext.heads import Examples, fit_linear
+from fewtext.heads import Examples, fit_linear, nearest
 from fewtext.metrics.scores import brier_score, calibration_error
 from fewtext.nn.logistic import TOLERANCE, probabilities
 
@@ -73,11 +73,6 @@ class Certainty:
 def knowing(logits: Tensor, cosines: Tensor) -> Tensor:
     """Return the score `[n]` of texts with calibrated logits `[n, N]` and cosines to the nearest class mean `[n]`."""
     return logits.max(dim=1).values + FAMILIAR * cosines
-
-
-def nearest(vectors: Tensor, means: Tensor) -> Tensor:
-    """Return the cosine similarity of unit embeddings `[n, D]` to the nearest class mean, `[n]`."""
-    return (vectors @ means.T).max(dim=1).values
 
 
 def cross_validated(examples: Examples, C: float) -> HeldOut | None:

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from fewtext.bases import fit_facts, load_base
 from fewtext.classifier.certainty import (
@@ -23,17 +22,16 @@ from fewtext.classifier.certainty import (
     certainty,
     cross_validated,
     less_optimistic,
-    nearest,
     optimism,
 )
 from fewtext.classifier.supports import Supports, changes
 from fewtext.embedding import unit
 from fewtext.errors import DataError, LearnerError
-from fewtext.heads import MOST_CLASSES, Examples, answers, fit_linear, fit_own
+from fewtext.heads import MOST_CLASSES, Examples, answers, fit_linear, fit_own, nearest
 from fewtext.learners import MetaLearner
 from fewtext.nn.encoder import Encoder
 from fewtext.nn.matmul import fast_matmul
-from fewtext.refine import left_out, refine, refined, schedule
+from fewtext.refine import held_out_answers, left_out, refine, refined, schedule
 from fewtext.tensors import TaskState
 
 MEASURED = ("results", "calibration", "rejection", "refined")  # facts that an edit makes old
@@ -125,12 +123,9 @@ class Fitted:
         known, config = supports.rows(rest), schedule(numbers, len(words))
         with fast_matmul():
             learner = refined(self.unrefined(), known.texts, numbers[rest], words, config)
-            windows = {"windows": self.settings.windows}
-            examples = Examples.of(learner.encoder, known.texts, numbers[rest], words, **windows)
-            vectors = unit(learner.encoder, supports.rows(held).texts, **windows).cpu()
-        head = fit_linear(examples, self.settings.C)
-        logits = F.linear(vectors, head["weight"], head["bias"])
-        return HeldOut(logits, nearest(vectors, head["means"]), torch.from_numpy(numbers[held]))
+            own, windows = self.settings, self.settings.windows
+            found = held_out_answers(learner, supports.texts, numbers, words, own.C, held, rest, windows=windows)
+        return HeldOut(*found, torch.from_numpy(numbers[held]))
 
     def examples(self, supports: Supports) -> Examples:
         """Return the supports embedded."""
