@@ -35,8 +35,9 @@ from torch.nn import functional as F
 from unknown_report import KINDS, NEAR, Answers, cells_of, draw, measured, place_of, rows_of, text_of
 
 from fewtext import Encoder, FewShotClassifier, LabeledTexts, load_texts, write_results
-from fewtext.classifier.certainty import HeldOut, conformal_margin, nearest
+from fewtext.classifier.certainty import HeldOut, conformal_margin
 from fewtext.embedding import remembered
+from fewtext.heads import nearest
 from fewtext.nn.matmul import fast_matmul, onednn_is_exact
 from fewtext.nn.pretrained import MINILM, locate
 

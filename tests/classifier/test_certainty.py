@@ -18,10 +18,9 @@ from fewtext.classifier.certainty import (
     fitted_temperature,
     knowing,
     measured,
-    nearest,
 )
 from fewtext.errors import DataError, LearnerError
-from fewtext.heads import Examples, fit_linear
+from fewtext.heads import Examples, fit_linear, nearest
 
 
 def drawn(count, *, scale=1.0, ways=6, seed=0, several=False):
