@@ -6,6 +6,7 @@ import random
 import resource
 import shutil
 import signal
+import threading
 import time
 
 import pytest
@@ -150,29 +151,32 @@ def test_the_checkpoint_of_another_run_is_refused(toy, tiny_folder, tmp_path, ch
 def test_runs_killed_at_any_moment_end_with_the_same_bits(toy, tiny_folder, tmp_path):
     start = time.perf_counter()
     expected, _ = trained(toy, tiny_folder)
-    whole = time.perf_counter() - start  # a fast machine would be done before a fixed time to kill
+    per_step = (time.perf_counter() - start) / CONFIG.steps
     config = TrainConfig(**vars(CONFIG) | {"checkpoint_every": 1})
 
-    def child(place, done):
+    def child(place, done, fatal, delay):
         torch.set_num_threads(1)
-        torch.save(trained(toy, tiny_folder, place, config)[0], done)
+        kill = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL))
+        state, _ = trained(
+            toy, tiny_folder, place, config, on_step=lambda step, *_: kill.start() if step == fatal else None
+        )
+        if fatal is not None:  # nobody escapes, however fast the machine and however far the run before came
+            if kill.ident is None:
+                kill.start()
+            kill.join()
+        torch.save(state, done)
         os._exit(0)
 
-    kills, dice = 0, random.Random(0)
+    dice = random.Random(0)
     for run in range(6):
         place, done = tmp_path / f"run{run}", tmp_path / f"done{run}.pt"
-        for attempt in range(20):
-            process = FORK.Process(target=child, args=(place, done))
+        fatal = sorted(dice.sample(range(CONFIG.steps), 2))
+        for step in (*fatal, None):
+            process = FORK.Process(target=child, args=(place, done, step, dice.uniform(0, 2) * per_step))
             process.start()
-            process.join(dice.uniform(0.2, 0.8) * whole if attempt < 3 else None)
-            if process.is_alive():
-                os.kill(process.pid, signal.SIGKILL)
-                process.join()
-                kills += 1
-            elif process.exitcode == 0:
-                break
+            process.join()
+            assert process.exitcode == (0 if step is None else -signal.SIGKILL)
         assert same(expected, torch.load(done, weights_only=True)), run
-    assert kills >= 6
 
 
 def test_a_second_process_on_the_same_folder_is_refused_and_a_dead_one_does_not_block(tmp_path):
