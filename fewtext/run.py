@@ -30,7 +30,7 @@ class TrainConfig:
         meta_batch: episodes per meta-step, over all processes.
         micro_batch: episodes per backward pass; more is faster on a GPU and takes more memory.
         lr: peak learning rate of the encoder's weights; by default 5e-4 for LoRA, 2e-5 for full fine-tuning.
-        learner_lr: peak learning rate of the learner's own few weights (temperature and the like).
+        learner_lr: peak learning rate of the learner's own weights; by default what suits it.
         warmup: share of the steps in which the learning rates rise; afterwards they fall along a cosine.
         weight_decay: of AdamW.
         clip: longest gradient (its norm over all weights).
@@ -45,7 +45,7 @@ class TrainConfig:
     meta_batch: int = 4
     micro_batch: int = 1
     lr: float | None = None
-    learner_lr: float = 1e-2
+    learner_lr: float | None = None
     warmup: float = 0.1
     weight_decay: float = 0.01
     clip: float = 1.0
@@ -193,7 +193,8 @@ def _groups(learner: MetaLearner, config: TrainConfig) -> list[dict]:
     within = {id(weight) for weight in learner.encoder.parameters()}
     own = [weight for weight in learner.parameters() if weight.requires_grad and id(weight) not in within]
     lr = config.lr if config.lr is not None else 2e-5 if learner.encoder.lora is None else 5e-4
-    groups = [{"params": encoder, "lr": lr}, {"params": own, "lr": config.learner_lr, "weight_decay": 0.0}]
+    own_lr = config.learner_lr if config.learner_lr is not None else learner.own_lr
+    groups = [{"params": encoder, "lr": lr}, {"params": own, "lr": own_lr, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
     if not groups:
         raise TrainingError(f"{learner.name}: no weight is trainable. Add LoRA or unfreeze the encoder.")

@@ -44,18 +44,18 @@ class Support(NamedTuple):
         labels: `[T, S]`, class numbers below N; `ABSENT` where there is no row.
         names: `[T, N]` rows, a label name or description per class; length 0 means none.
         class_mask: `[T, N]`, False where a task has fewer than N classes.
+        about: `[T, 1]` rows, a description of each task; length 0, or None for all, means none.
     """
 
     tokens: Tokens
     labels: Tensor
     names: Tokens
     class_mask: Tensor
+    about: Tokens | None = None
 
     def to(self, device: torch.device | str) -> Support:
         """Return the same support on `device`."""
-        return Support(
-            self.tokens.to(device), self.labels.to(device), self.names.to(device), self.class_mask.to(device)
-        )
+        return Support(*(part if part is None else part.to(device) for part in self))
 
 
 class Query(NamedTuple):
@@ -70,11 +70,19 @@ class Query(NamedTuple):
 
 
 class EpisodeBatch(NamedTuple):
-    """T episodes: what is learnt from, and what is asked."""
+    """T episodes.
+
+    Attributes:
+        support: what is learnt from.
+        query: what is asked.
+        classes: `[T, N]`, the number of each class among those of all sources, `ABSENT` where a task has none; None
+            where the episodes come from nowhere.
+    """
 
     support: Support
     query: Query
+    classes: Tensor | None = None
 
     def to(self, device: torch.device | str) -> EpisodeBatch:
         """Return the same episodes on `device`."""
-        return EpisodeBatch(self.support.to(device), self.query.to(device))
+        return EpisodeBatch(*(part if part is None else part.to(device) for part in self))

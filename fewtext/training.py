@@ -62,6 +62,7 @@ def meta_train(
         raise TrainingError(
             f"meta_batch={config.meta_batch} cannot be shared by {ranks} processes. Make it a multiple of {ranks}."
         )
+    learner.begin([len(texts.classes) for texts in episodes.sources])
     run = Run(
         learner.to(accelerator.device).train(), config, accelerator, identity(learner, episodes, validation, config)
     )

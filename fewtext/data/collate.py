@@ -45,6 +45,7 @@ class Collator:
 
     def __init__(self, sources: Sequence[LabeledTexts], tokenize: Tokenize) -> None:
         self.sources = list(sources)
+        self._first = np.cumsum([0, *(len(texts.classes) for texts in sources)])  # number of a source's first class
         self._tokenize = tokenize
         self._known: dict[str, tuple[int, list[int]]] = {}
 
@@ -61,8 +62,10 @@ class Collator:
                 labels=labels_of([episode.support_labels for episode in episodes]),
                 names=self.tokens(words),
                 class_mask=torch.arange(int(ways.max())) < ways[:, None],
+                about=self.tokens([[own.about] for own in texts]) if any(own.about for own in texts) else None,
             ),
             Query(self.tokens(queries), labels_of([episode.query_labels for episode in episodes])),
+            labels_of([self._first[episode.source] + episode.classes for episode in episodes]),
         )
 
     def tokens(self, rows: Sequence[Sequence[str]]) -> Tokens:

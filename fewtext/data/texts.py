@@ -37,6 +37,7 @@ class LabeledTexts:
         descriptions: words for a class that say more than its name; classes without an entry use `readable`.
         partition: the official row split (`"train"`, `"validation"`, `"test"`) of each text, if there is one.
         out_of_scope_partition: the same for the out-of-scope texts.
+        about: what the texts are about, in a sentence; may be empty.
     """
 
     name: str
@@ -47,6 +48,7 @@ class LabeledTexts:
     descriptions: Mapping[str, str] = field(default_factory=dict)
     partition: tuple[str, ...] | None = None
     out_of_scope_partition: tuple[str, ...] | None = None
+    about: str = ""
 
     def __len__(self) -> int:
         return len(self.texts)

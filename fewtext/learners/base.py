@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -43,6 +43,8 @@ class MetaLearner(nn.Module, ABC):
 
     name: ClassVar[str]
     Config: ClassVar[type]
+    own_lr: ClassVar[float] = 1e-2
+    """Peak learning rate of the parameters outside the encoder: this one suits a few factors, networks need less."""
 
     def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -57,6 +59,9 @@ class MetaLearner(nn.Module, ABC):
         self.encoder = encoder
         self.facts: Mapping[str, Any] = {}  # how it came about; travels with what is saved
         self.config = self.Config() if config is None else config
+
+    def begin(self, sources: Sequence[int]) -> None:
+        """Get ready to be meta-trained on sources of so many classes each; most learners need not know."""
 
     @abstractmethod
     def adapt(self, support: Support) -> TaskState:

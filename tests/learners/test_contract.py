@@ -49,7 +49,7 @@ def one_task(episodes: EpisodeBatch, task: int) -> EpisodeBatch:
         stop = start + int(tokens.lengths[task].sum())
         return Tokens(tokens.ids[start:stop], tokens.lengths[task : task + 1], tokens.text_ids[task : task + 1])
 
-    support, query = episodes
+    support, query, *_ = episodes
     part = slice(task, task + 1)
     return EpisodeBatch(
         Support(own(support.tokens), support.labels[part], own(support.names), support.class_mask[part]),
@@ -85,7 +85,7 @@ def test_tasks_do_not_see_each_other(learner, batch):
 
 def test_renumbering_the_classes_renumbers_the_answers(learner, batch):
     order = torch.tensor([2, 0, 3, 1])
-    support, query = batch
+    support, query, *_ = batch
     labels = torch.argsort(order)[support.labels]
     names = tokens_of(support.names, lambda task: order.tolist())
     renumbered = EpisodeBatch(Support(support.tokens, labels, names, support.class_mask), query)
@@ -94,7 +94,7 @@ def test_renumbering_the_classes_renumbers_the_answers(learner, batch):
 
 
 def test_the_order_of_the_support_and_absent_rows_do_not_matter(learner, batch):
-    support, query = batch
+    support, query, *_ = batch
     rows = [*reversed(range(support.labels.shape[1])), -1, -1]
     absent = torch.full((TASKS, 2), ABSENT)
     shuffled = Support(
