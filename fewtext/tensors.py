@@ -35,6 +35,12 @@ class Tokens(NamedTuple):
         """Return the same tokens on `device`."""
         return Tokens(*(tensor.to(device) for tensor in self))
 
+    def beside(self, other: Tokens) -> Tokens:
+        """Return the rows of both, `[T, S + S']`, of the same T tasks."""
+        parts = zip(*(own.ids.split(own.lengths.sum(1).tolist()) for own in (self, other)), strict=True)
+        rows = (torch.cat(pair, dim=1) for pair in zip(self[1:], other[1:], strict=True))
+        return Tokens(torch.cat([ids for pair in parts for ids in pair]), *rows)
+
 
 class Support(NamedTuple):
     """The labelled texts of T tasks.
@@ -55,7 +61,9 @@ class Support(NamedTuple):
 
     def to(self, device: torch.device | str) -> Support:
         """Return the same support on `device`."""
-        return Support(*(part if part is None else part.to(device) for part in self))
+        about = None if self.about is None else self.about.to(device)
+        own = self.tokens.to(device), self.labels.to(device), self.names.to(device), self.class_mask.to(device)
+        return Support(*own, about)
 
 
 class Query(NamedTuple):
@@ -85,4 +93,5 @@ class EpisodeBatch(NamedTuple):
 
     def to(self, device: torch.device | str) -> EpisodeBatch:
         """Return the same episodes on `device`."""
-        return EpisodeBatch(*(part if part is None else part.to(device) for part in self))
+        classes = None if self.classes is None else self.classes.to(device)
+        return EpisodeBatch(self.support.to(device), self.query.to(device), classes)

@@ -1,23 +1,31 @@
 """Learners that adapt by gradient descent on the support set, and learn where that descent starts.
 
-First-order MAML (Finn et al. 2017, https://arxiv.org/abs/1703.03400) over the LoRA adapters and a linear head. The
-head starts at the class prototypes, so that zero steps are the prototypical learner (Proto-MAML, Triantafillou et al.
-2020, https://arxiv.org/abs/1903.03096); or at one learned vector for every class, which is textbook MAML for any
-number of ways. With prototypes the meta-gradient has a second path: through the start of the head into the encoder.
+All descend over the LoRA adapters and a linear head. The head starts at the class prototypes, so that zero steps are
+the prototypical learner (Proto-MAML, Triantafillou et al. 2020, https://arxiv.org/abs/1903.03096); or at one learned
+vector for every class, which is textbook MAML for any number of ways. With prototypes the meta-gradient has a second
+path: through the start of the head into the encoder.
 
-Learned step sizes per tensor and step, and a loss after every step, are from MAML++ (Antoniou et al. 2019,
-https://arxiv.org/abs/1810.09502).
+They differ in what is fast, in the step sizes, and in the meta-gradient:
+
+- MAML and first-order MAML (Finn et al. 2017, https://arxiv.org/abs/1703.03400), with learned step sizes per tensor
+  and step and a loss after every step from MAML++ (Antoniou et al. 2019, https://arxiv.org/abs/1810.09502);
+- ANIL (Raghu et al. 2020, https://arxiv.org/abs/1909.09157): only the head is fast;
+- Meta-SGD (Li et al. 2017, https://arxiv.org/abs/1707.09835): a learned step size for every single weight;
+- Reptile (Nichol et al. 2018, https://arxiv.org/abs/1803.02999): the meta-gradient is how far the start is from what
+  adaptation made of it.
 """
 
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fewtext.learners.base import MetaLearner, MetaOutput, query_loss
 from fewtext.nn.descend import descend
@@ -59,19 +67,21 @@ class FirstOrderMAML(MetaLearner, name="fomaml"):
     State: `head` `[T, N, D]`, `class_mask` `[T, N]`, and the encoder's fast weights by name, `[T, …]`.
     """
 
-    Config = GradientConfig
-    second_order = False
+    Config: ClassVar[type] = GradientConfig
+    second_order: ClassVar[bool] = False
+    """Differentiate through the inner steps, too."""
+    fast_body: ClassVar[bool] = True
+    """Adapt the encoder, and not only the head."""
 
     def __init__(self, encoder: Encoder, config: GradientConfig | None = None) -> None:
         super().__init__(encoder, config)
         self.log_scale = nn.Parameter(torch.tensor(math.log(self.config.scale)))
-        self.fast = encoder.task_weights or [name for name, _ in encoder.backbone.named_parameters()]
+        body = encoder.task_weights or [name for name, _ in encoder.backbone.named_parameters()]
+        self.fast = body if self.fast_body else []
         if self.config.head_start == "learned":
             self.start = nn.Parameter(torch.zeros(encoder.dimension))
-        first = torch.tensor([[math.log(self.config.head_lr)] + [math.log(self.config.inner_lr)] * len(self.fast)])
-        sizes = first.repeat(max(1, self.config.inner_steps), 1)
-        self.log_step_sizes = nn.Parameter(sizes, requires_grad=self.config.learn_step_sizes)
         self._column = {name: column for column, name in enumerate([HEAD, *self.fast])}
+        self._make_step_sizes()
 
     def adapt(self, support: Support) -> TaskState:
         """Return the state after all inner steps; works under `no_grad`, where the state has no graph."""
@@ -79,7 +89,7 @@ class FirstOrderMAML(MetaLearner, name="fomaml"):
 
     def predict(self, state: TaskState, query: Tokens) -> Tensor:
         """Return the logits of the adapted head on the adapted encoder."""
-        return mask_classes(self._logits(state, query), state[MASK])
+        return self._logits(state, self._embed(state, query))
 
     def linear(self, state: TaskState) -> tuple[TaskState, Tensor, Tensor] | None:
         """Return the adapted head, and the fast weights it belongs to."""
@@ -99,22 +109,23 @@ class FirstOrderMAML(MetaLearner, name="fomaml"):
             loss = (1 - share) * loss + share * torch.stack(losses).mean()
         return MetaOutput(loss, logits)
 
-    def _states(self, support: Support) -> list[TaskState]:
-        """Return the states before the first and after every inner step."""
-        outer = torch.is_grad_enabled()
-        with torch.enable_grad():
-            start = self._start(support) if outer else _leaves(self._start(support))
+    def _states(self, support: Support, prior: Support | None = None) -> list[TaskState]:
+        """Return the states before the first and after every inner step; the head starts from `prior`, if given."""
+        outer, mask = torch.is_grad_enabled(), {MASK: support.class_mask}
+        exact = self.second_order and outer
+        # PyTorch's fused attention cannot be differentiated twice; ours, of texts end to end, can.
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH) if exact else nullcontext():
+            start = self._start(prior or support)
+            start = start if outer else _leaves(start)
+            fixed = None if self.fast else self._embed(start, support.tokens)
 
             def loss(state: TaskState) -> Tensor:
-                logits = mask_classes(self._logits(state, support.tokens), support.class_mask)
-                losses = F.cross_entropy(logits.mT, support.labels, reduction="none")
+                vectors = self._embed(state, support.tokens) if fixed is None else fixed
+                losses = F.cross_entropy(self._logits(state | mask, vectors).mT, support.labels, reduction="none")
                 return losses.sum(1) / (support.labels >= 0).sum(1).clamp(min=1)
 
-            states = [
-                start,
-                *descend(loss, start, self._step_size, self.config.inner_steps, second_order=self.second_order),
-            ]
-        mask = {MASK: support.class_mask}
+            descent = descend(loss, start, self._step_size, self.config.inner_steps, second_order=exact)
+            states = [start, *descent]
         return [
             (state if outer else {name: value.detach() for name, value in state.items()}) | mask for state in states
         ]
@@ -131,13 +142,85 @@ class FirstOrderMAML(MetaLearner, name="fomaml"):
         weight = (support.names.lengths > 0) * self.config.name_weight
         return state | {HEAD: F.normalize(means * counts[..., None] + names * weight[..., None], dim=-1)}
 
-    def _logits(self, state: TaskState, tokens: Tokens) -> Tensor:
+    def _embed(self, state: TaskState, tokens: Tokens) -> Tensor:
         weights = {name: state[name] for name in self.fast}
-        vectors = F.normalize(self.encoder(tokens, weights), dim=-1)
-        return self.log_scale.exp() * vectors @ state[HEAD].mT
+        return F.normalize(self.encoder(tokens, weights or None), dim=-1)
+
+    def _logits(self, state: TaskState, vectors: Tensor) -> Tensor:
+        return mask_classes(self.log_scale.exp() * vectors @ state[HEAD].mT, state[MASK])
+
+    def _make_step_sizes(self) -> None:
+        first = torch.tensor([[math.log(self.config.head_lr)] + [math.log(self.config.inner_lr)] * len(self.fast)])
+        sizes = first.repeat(max(1, self.config.inner_steps), 1)
+        self.log_step_sizes = nn.Parameter(sizes, requires_grad=self.config.learn_step_sizes)
 
     def _step_size(self, step: int, name: str) -> Tensor:
         return self.log_step_sizes[step, self._column[name]].exp()
+
+
+class MAML(FirstOrderMAML, name="maml"):
+    """Adapt as first-order MAML does; learn the start through the steps, second order. State: the same."""
+
+    second_order = True
+
+
+class ANIL(FirstOrderMAML, name="anil"):
+    """Adapt only a head by gradient steps; learn the encoder under it. State: `head` `[T, N, D]`, `class_mask`."""
+
+    second_order = True  # costs next to nothing: the texts are encoded once
+    fast_body = False
+
+
+class MetaSGD(FirstOrderMAML, name="meta_sgd"):
+    """Adapt as MAML does, by steps whose size and sign are learned for every weight. State: the same."""
+
+    second_order = True
+
+    def _make_step_sizes(self) -> None:
+        own = dict(self.encoder.backbone.named_parameters())
+        shapes = [own[name].shape for name in self.fast]
+        ones = [torch.ones(self.encoder.dimension), *map(torch.ones, shapes)]
+        learned = self.config.learn_step_sizes
+        # Learned as factors of their first value, which suit one learning rate.
+        self.step_factors = nn.ParameterList([nn.Parameter(one, requires_grad=learned) for one in ones])
+
+    def _step_size(self, step: int, name: str) -> Tensor:
+        first = self.config.head_lr if name == HEAD else self.config.inner_lr
+        return first * self.step_factors[self._column[name]]
+
+
+@dataclass(frozen=True)
+class ReptileConfig(GradientConfig):
+    """Settings of Reptile: the same, with more and smaller steps, which are not learned; see `GradientConfig`."""
+
+    inner_steps: int = 5
+    learn_step_sizes: bool = False
+
+
+class Reptile(FirstOrderMAML, name="reptile"):
+    """Adapt as first-order MAML does; learn to start near where the steps end. State: the same."""
+
+    Config = ReptileConfig
+
+    def forward(self, episodes: EpisodeBatch) -> MetaOutput:
+        """Return ½‖θ − φ‖², whose gradient by the start θ is θ − φ, averaged over tasks.
+
+        φ is what adaptation to all texts of the episode, queries included, makes of θ: Reptile does not set any
+        aside. The head has a θ where its start is learned: the same for all classes, so their φ are averaged.
+        """
+        given, asked = episodes.support, episodes.query
+        everything = given._replace(
+            tokens=given.tokens.beside(asked.tokens), labels=torch.cat([given.labels, asked.labels], dim=1)
+        )
+        with torch.no_grad():
+            adapted = self._states(everything, prior=given)[-1]
+            logits = self.predict(adapted, episodes.query.tokens)
+        own, present = dict(self.encoder.backbone.named_parameters()), given.class_mask[..., None]
+        ends = {name: (own[name], adapted[name]) for name in self.fast}
+        if self.config.head_start == "learned":
+            ends[HEAD] = self.start, (adapted[HEAD] * present).sum(1) / present.sum(1)
+        losses = [(theta - phi).square().sum() / len(phi) for theta, phi in ends.values()]
+        return MetaOutput(torch.stack(losses).sum() / 2, logits)
 
 
 def _leaves(state: TaskState) -> TaskState:

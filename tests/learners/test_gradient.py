@@ -19,14 +19,14 @@ def batch(toy, tiny):
     return Collator([toy], tiny.tokenize)([sampler[n] for n in range(3)])
 
 
-def learner_on(folder, config=CONFIG, *, lora=True):
+def learner_on(folder, config=CONFIG, *, kind=FirstOrderMAML, lora=True):
     encoder = Encoder.from_pretrained(folder, lora=Lora(rank=2) if lora else None).double()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, weight in encoder.backbone.named_parameters():
             if "lora_B" in name:
                 weight.copy_(0.3 * torch.randn(weight.shape, generator=generator, dtype=torch.float64))
-    return FirstOrderMAML(encoder, config).double()
+    return kind(encoder, config).double()
 
 
 def pieces(tokens, task):
