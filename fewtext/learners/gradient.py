@@ -131,16 +131,21 @@ class FirstOrderMAML(MetaLearner, name="fomaml"):
         ]
 
     def _start(self, support: Support) -> TaskState:
+        own, tasks = dict(self.encoder.backbone.named_parameters()), len(support.labels)
+        body = {name: own[name].expand(tasks, *own[name].shape) for name in self.fast}
+        return body | {HEAD: self._head(support, None)}
+
+    def _head(self, support: Support, weights: TaskState | None) -> Tensor:
+        """Return the first head `[T, N, D]` over an encoder with these weights."""
         tasks, ways = support.class_mask.shape
-        own = dict(self.encoder.backbone.named_parameters())
-        state = {name: own[name].expand(tasks, *own[name].shape) for name in self.fast}
         if self.config.head_start == "learned":
-            return state | {HEAD: self.start.expand(tasks, ways, -1)}
-        examples = F.normalize(self.encoder(support.tokens), dim=-1)
-        names = F.normalize(self.encoder(support.names), dim=-1)
+            return self.start.expand(tasks, ways, -1)
+        examples, names = (
+            F.normalize(self.encoder(tokens, weights), dim=-1) for tokens in (support.tokens, support.names)
+        )
         means, counts = class_means(examples, support.labels, ways)
         weight = (support.names.lengths > 0) * self.config.name_weight
-        return state | {HEAD: F.normalize(means * counts[..., None] + names * weight[..., None], dim=-1)}
+        return F.normalize(means * counts[..., None] + names * weight[..., None], dim=-1)
 
     def _embed(self, state: TaskState, tokens: Tokens) -> Tensor:
         weights = {name: state[name] for name in self.fast}

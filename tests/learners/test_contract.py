@@ -14,7 +14,9 @@ TASKS = 3
 @pytest.fixture(params=sorted(LEARNERS))
 def learner(request, tiny_lora):
     torch.manual_seed(0)
-    return LEARNERS[request.param](tiny_lora)
+    learner = LEARNERS[request.param](tiny_lora)
+    learner.begin([8])
+    return learner
 
 
 @pytest.fixture
