@@ -144,6 +144,11 @@ def test_publishing_runs_against_a_hub(tmp_path):
     assert "prototypical" in (tmp_path / "info.json").read_text()
 
 
+def tutorial():
+    (code,) = [code for kind, code in blocks("CONTRIBUTING.md") if kind == "python"]
+    return code
+
+
 @pytest.fixture
 def _forget_dot():
     yield
@@ -153,10 +158,10 @@ def _forget_dot():
 
 
 @pytest.mark.usefixtures("_forget_dot")
-def test_the_learner_of_the_tutorial_keeps_the_contract(tmp_path, tiny_folder):
-    (code,) = [code for kind, code in blocks("CONTRIBUTING.md") if kind == "python"]
+def test_the_learner_of_the_tutorial_is_trained_and_serves_as_a_base(tmp_path, tiny_folder):
     names: dict = {}
-    exec(code, names)
+    exec(tutorial(), names)
+    from fewtext import FewShotClassifier
     from fewtext.jobs.train import Train, train
     from fewtext.run import TrainConfig
 
@@ -164,7 +169,24 @@ def test_the_learner_of_the_tutorial_keeps_the_contract(tmp_path, tiny_folder):
     options = Train(base=str(tiny_folder), loop=loop, validation_episodes=4, out=tmp_path / "dot")
     out, history = train("dot", names["DotConfig"](), options)
     assert len(history.steps) == 2
-    assert (out / "learner" / "manifest.json").is_file()
+    classifier = FewShotClassifier(out / "learner", method="prototype").fit(["my card", "a late flight"], ["a", "b"])
+    assert set(classifier.predict(["my card", "a late flight"])) <= {"a", "b"}
+
+
+def test_the_learner_of_the_tutorial_keeps_the_contract(tmp_path):
+    (tmp_path / "tutorial_learner.py").write_text(tutorial(), "utf-8")
+    contract = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tutorial_learner", "-k", "dot"]
+    done = subprocess.run(
+        [sys.executable, *contract, ROOT / "tests" / "learners" / "test_contract.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        cwd=ROOT,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert re.search(r"^1\d passed", done.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

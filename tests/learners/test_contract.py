@@ -66,6 +66,7 @@ def test_logits_have_a_row_per_query_and_a_column_per_class(learner, batch):
 def test_every_state_tensor_starts_with_the_tasks(learner, batch):
     state: TaskState = learner.adapt(batch.support)
     assert state
+    assert "weight" not in state  # by this name a classifier knows a linear head of its own
     assert {len(tensor) for tensor in state.values()} == {TASKS}
 
 
