@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo test test-slow bench full-label lint format clean
+.PHONY: setup demo test test-slow bench full-label leaderboard lint format clean
 .DEFAULT_GOAL := test
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -40,6 +40,9 @@ bench: .venv-bench/.installed  ## fewtext beside its peers; FEWTEXT_DATA_ROOT na
 
 full-label: .venv-bench/.installed .venv-fastfit/.installed  ## all classes of five sets beside the rivals: many hours
 	.venv-bench/bin/python recipes/benchmarks/full_label.py
+
+leaderboard: setup  ## every meta-learner on three sets beside its frozen encoder: hours; FEWTEXT_DATA_ROOT names the data
+	$(BIN)/python recipes/benchmarks/learners.py
 
 lint: setup  ## what the pre-commit hooks run; pyright fetches a part of itself from the npm registry
 	$(BIN)/ruff check .
