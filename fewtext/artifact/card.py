@@ -14,6 +14,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from fewtext.artifact.writing import library
 from fewtext.results import SHARES
 
 EXAMPLE = "your-name/your-model"
@@ -104,7 +105,7 @@ def snippets(description: Mapping[str, Any], repo_id: str = EXAMPLE) -> dict[str
     repo, encoder, classifies = json.dumps(repo_id), description["encoder"], description["kind"] == "classifier"
     found = {"fewtext": (CLASSIFIER if classifies else LEARNER).format(repo=repo)}
     if description["style"] == "merged":
-        found |= {"transformers": PIPELINE.format(repo=repo)} if classifies else {}
+        found |= {"transformers": PIPELINE.format(repo=repo)} if library(description) == "transformers" else {}
         found["sentence-transformers"] = SENTENCES.format(repo=repo)
     elif encoder["lora"] and _hub_id(encoder["id"]):
         base = ", revision=".join(json.dumps(name) for name in (encoder["id"], encoder["revision"]) if name)
@@ -132,12 +133,11 @@ def _checked(description: Mapping[str, Any]) -> dict[str, Any]:
 def _front_matter(own: dict[str, Any]) -> ModelCardData:
     facts, base, learner = own["facts"], _hub_id(own["encoder"]["id"]), own["learner"]["name"]
     classifies, merged = own["kind"] == "classifier", own["style"] == "merged"
-    small = "peft" if own["encoder"]["lora"] else "fewtext"
     licence, results = _plain(facts.get("licence") or "").lower(), _eval_results(facts)
     return ModelCardData(
         language=facts["languages"] or None,
         license=licence if SLUG.fullmatch(licence) else None,
-        library_name=("transformers" if classifies else "sentence-transformers") if merged else small,
+        library_name=library(own),
         pipeline_tag="text-classification" if classifies else "feature-extraction",
         base_model=base,
         base_model_relation=("finetune" if merged else "adapter") if base else None,

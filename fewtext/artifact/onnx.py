@@ -41,7 +41,9 @@ def export_onnx(folder: Path, *, int8: bool = False) -> list[Path]:
     """
     _packages()
     if not (folder / LAYOUT.weights_index).is_file():
-        raise ArtifactError(f"{folder.name}: no classifier that can be exported. Save one with style='merged'.")
+        raise ArtifactError(
+            f"{folder.name}: no classifier that can be exported. Save one with style='merged' and a linear head."
+        )
     check_files(folder)
     model: Any = FewtextForSequenceClassification.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager", local_files_only=True

@@ -16,7 +16,7 @@ from torch import Tensor
 from fewtext.artifact.layout import LAYOUT, Style
 from fewtext.errors import ArtifactError
 from fewtext.files import write_json, write_tensors
-from fewtext.learners.base import MetaLearner
+from fewtext.learners import MetaLearner, learner_class
 from fewtext.nn.encoder import Encoder
 from fewtext.nn.merge import merged
 from fewtext.nn.pretrained import FILES
@@ -36,6 +36,15 @@ def check_style(encoder: Encoder, style: Style) -> None:
         raise ArtifactError("style='adapter': all weights of this encoder were trained. Use 'merged'.")
 
 
+def library(description: Mapping[str, Any]) -> str:
+    """Return the library that an artifact is made for, beside fewtext, by what `fewtext.json` holds."""
+    if description["style"] == "adapter":
+        return "peft" if description["encoder"]["lora"] else "fewtext"
+    own_head = description["settings"].get("method") == "prototype"
+    linear = not own_head or learner_class(description["learner"]["name"]).is_linear()
+    return "transformers" if description["kind"] == "classifier" and linear else "sentence-transformers"
+
+
 def write_adapter_style(learner: MetaLearner, folder: Path) -> None:
     """Write peft's files, where there is LoRA, and the tokenizer."""
     encoder = learner.encoder
@@ -51,12 +60,9 @@ def write_merged_style(
     certainty: Mapping[str, Any],
     folder: Path,
 ) -> None:
-    """Write the encoder in full, and for a classifier what makes the whole a model of transformers.
+    """Write the encoder in full; where a classifier's head is linear, also what makes it a model of transformers.
 
     Transformers knows no temperature, so the weights it reads are divided by it.
-
-    Raises:
-        ArtifactError: a head that is not linear.
     """
     encoder = learner.encoder
     model = merged(encoder.backbone, torch.float32)
@@ -64,13 +70,8 @@ def write_merged_style(
     if encoder.lora is not None:
         (folder / LAYOUT.adapter_folder).mkdir()
         _write_lora(encoder, folder / LAYOUT.adapter_folder)
-    if not head:
+    if not head or (linear := learner.linear(dict(head))) is None:
         return
-    linear = learner.linear(dict(head))
-    if linear is None:
-        raise ArtifactError(
-            f"the own head of {learner.name} is not linear, so transformers cannot have it. Use style='adapter'."
-        )
     weights, weight, bias = linear
     temperature = certainty.get("temperature", 1.0)
     own = {"classifier.weight": weight / temperature, "classifier.bias": bias / temperature}

@@ -45,6 +45,8 @@ class MetaLearner(nn.Module, ABC):
     Config: ClassVar[type]
     own_lr: ClassVar[float] = 1e-2
     """Peak learning rate of the parameters outside the encoder: this one suits a few factors, networks need less."""
+    transductive: ClassVar[bool] = False
+    """Whether `refine` can learn from the texts that are asked."""
 
     def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -71,6 +73,14 @@ class MetaLearner(nn.Module, ABC):
     def predict(self, state: TaskState, query: Tokens) -> Tensor:
         """Return the logits `[T, Q, N]` of the queries under the adapted state."""
 
+    def refine(self, state: TaskState, query: Tokens) -> TaskState:
+        """Return the state after learning from the texts that are asked, all together, as well (transduction).
+
+        Raises:
+            LearnerError: the learner has no way to do so.
+        """
+        raise LearnerError(f"{self.name} cannot learn from the texts that are asked.")
+
     def linear(self, state: TaskState) -> tuple[TaskState, Tensor, Tensor] | None:
         """Return one task's head as a linear one on embeddings of length 1, for readers that know no other.
 
@@ -79,6 +89,11 @@ class MetaLearner(nn.Module, ABC):
         the head is not linear. A classifier's linear head comes as it is.
         """
         return ({}, state["weight"], state["bias"]) if "weight" in state else None
+
+    @classmethod
+    def is_linear(cls) -> bool:
+        """Return whether its own heads are linear."""
+        return cls.linear is not MetaLearner.linear
 
     def __sklearn_clone__(self) -> MetaLearner:
         return self  # the clones of a classifier share its base

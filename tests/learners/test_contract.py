@@ -1,10 +1,11 @@
 """What every registered learner promises; a new learner file is tested here without a change."""
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
 
-from fewtext import Collator, EpisodeSampler, EpisodeSpec
+from fewtext import Artifact, Collator, EpisodeSampler, EpisodeSpec, FewShotClassifier
 from fewtext.learners import LEARNERS
 from fewtext.tensors import ABSENT, EpisodeBatch, Query, Support, TaskState, Tokens
 
@@ -68,6 +69,7 @@ def test_every_state_tensor_starts_with_the_tasks(learner, batch):
     assert state
     assert "weight" not in state  # by this name a classifier knows a linear head of its own
     assert {len(tensor) for tensor in state.values()} == {TASKS}
+    assert {tensor.dtype for tensor in state.values()} <= {torch.float32, torch.bool}  # what an artifact may hold
 
 
 def test_the_loss_is_finite_and_teaches_something(learner, batch):
@@ -136,3 +138,18 @@ def test_adapting_leaves_the_learner_as_it_was(learner, batch):
     logits_of(learner, batch)
     for name, value in learner.state_dict().items():
         assert torch.equal(value, before[name]), name
+
+
+def test_it_serves_as_the_base_of_a_classifier_that_is_saved_and_loaded(learner, tmp_path):
+    texts = ["where is my card", "card not arrived", "refund the money", "money back", "flight late", "cancel flight"]
+    labels = ["card", "card", "refund", "refund", "flight", "flight"]
+    Artifact("learner", learner).save_pretrained(tmp_path / "base")
+    classifier = FewShotClassifier(tmp_path / "base", method="prototype").fit(texts, labels)
+    expected = classifier.predict_proba(texts)
+    assert expected.shape == (6, 3)
+    own = FewShotClassifier(learner, method="prototype").fit(texts, labels).predict_proba(texts)
+    np.testing.assert_allclose(own, expected, atol=1e-4)
+    again = FewShotClassifier.from_pretrained(classifier.save_pretrained(tmp_path / "saved"))
+    np.testing.assert_allclose(again.predict_proba(texts), expected, atol=1e-4)
+    names = FewShotClassifier(learner, method="prototype", classes=["card", "flight"]).fit()
+    assert set(names.predict(texts)) <= {"card", "flight"}
