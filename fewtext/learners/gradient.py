@@ -11,8 +11,7 @@ They differ in what is fast, in the step sizes, and in the meta-gradient:
   and step and a loss after every step from MAML++ (Antoniou et al. 2019, https://arxiv.org/abs/1810.09502);
 - ANIL (Raghu et al. 2020, https://arxiv.org/abs/1909.09157): only the head is fast;
 - Meta-SGD (Li et al. 2017, https://arxiv.org/abs/1707.09835): a learned step size for every single weight;
-- Reptile (Nichol et al. 2018, https://arxiv.org/abs/1803.02999): the meta-gradient is how far the start is from what
-  adaptation made of it.
+- Reptile, in a file of its own.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fewtext.errors import LearnerError
 from fewtext.learners.base import MetaLearner, MetaOutput, query_loss
 from fewtext.nn.descend import descend
 from fewtext.nn.encoder import Encoder
@@ -49,6 +49,8 @@ class GradientConfig:
         name_weight: how many examples a class name counts for in a prototype.
         scale: first value of the learned factor of the logits.
         every_step: share of the training loss that is spread over the states before the last step.
+        inner_loss: what is descended: of examples under the head, which `fit`s them already where it starts from
+            their prototypes; or, with `leave_out`, of each example under prototypes without it, by the encoder alone.
     """
 
     inner_steps: int = 2
@@ -59,6 +61,7 @@ class GradientConfig:
     name_weight: float = 1.0
     scale: float = 20.0
     every_step: float = 0.0
+    inner_loss: Literal["fit", "leave_out"] = "fit"
 
 
 class FirstOrderMAML(MetaLearner, name="fomaml"):
@@ -75,6 +78,11 @@ class FirstOrderMAML(MetaLearner, name="fomaml"):
 
     def __init__(self, encoder: Encoder, config: GradientConfig | None = None) -> None:
         super().__init__(encoder, config)
+        if self.config.inner_loss == "leave_out" and (self.config.head_start == "learned" or not self.fast_body):
+            raise LearnerError(
+                f"{self.name}: inner_loss='leave_out' adapts the encoder under prototypes. Use it with "
+                "head_start='prototypes', and not with anil."
+            )
         self.log_scale = nn.Parameter(torch.tensor(math.log(self.config.scale)))
         body = encoder.task_weights or [name for name, _ in encoder.backbone.named_parameters()]
         self.fast = body if self.fast_body else []
@@ -115,37 +123,60 @@ class FirstOrderMAML(MetaLearner, name="fomaml"):
         exact = self.second_order and outer
         # PyTorch's fused attention cannot be differentiated twice; ours, of texts end to end, can.
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH) if exact else nullcontext():
-            start = self._start(prior or support)
+            leave_out = self.config.inner_loss == "leave_out"
+            start = self._body(support) if leave_out else self._start(prior or support)
             start = start if outer else _leaves(start)
             fixed = None if self.fast else self._embed(start, support.tokens)
 
             def loss(state: TaskState) -> Tensor:
-                vectors = self._embed(state, support.tokens) if fixed is None else fixed
-                losses = F.cross_entropy(self._logits(state | mask, vectors).mT, support.labels, reduction="none")
+                if leave_out:
+                    logits = self._left_out(support, state)
+                else:
+                    logits = self._logits(
+                        state | mask, self._embed(state, support.tokens) if fixed is None else fixed
+                    )
+                losses = F.cross_entropy(logits.mT, support.labels, reduction="none")
                 return losses.sum(1) / (support.labels >= 0).sum(1).clamp(min=1)
 
             descent = descend(loss, start, self._step_size, self.config.inner_steps, second_order=exact)
             states = [start, *descent]
+            if leave_out:
+                states = [body | {HEAD: self._head(prior or support, body)} for body in states]
         return [
             (state if outer else {name: value.detach() for name, value in state.items()}) | mask for state in states
         ]
 
-    def _start(self, support: Support) -> TaskState:
+    def _body(self, support: Support) -> TaskState:
+        """Return the fast weights that T tasks start with."""
         own, tasks = dict(self.encoder.backbone.named_parameters()), len(support.labels)
-        body = {name: own[name].expand(tasks, *own[name].shape) for name in self.fast}
-        return body | {HEAD: self._head(support, None)}
+        return {name: own[name].expand(tasks, *own[name].shape) for name in self.fast}
+
+    def _start(self, support: Support) -> TaskState:
+        return self._body(support) | {HEAD: self._head(support, None)}
 
     def _head(self, support: Support, weights: TaskState | None) -> Tensor:
         """Return the first head `[T, N, D]` over an encoder with these weights."""
-        tasks, ways = support.class_mask.shape
         if self.config.head_start == "learned":
-            return self.start.expand(tasks, ways, -1)
+            return self.start.expand(*support.class_mask.shape, -1)
+        return F.normalize(self._sums(support, weights)[1], dim=-1)
+
+    def _sums(self, support: Support, weights: TaskState | None) -> tuple[Tensor, Tensor]:
+        """Return the examples' unit embeddings `[T, S, D]`, and their sums by class, names included, `[T, N, D]`."""
         examples, names = (
             F.normalize(self.encoder(tokens, weights), dim=-1) for tokens in (support.tokens, support.names)
         )
-        means, counts = class_means(examples, support.labels, ways)
+        means, counts = class_means(examples, support.labels, support.class_mask.shape[1])
         weight = (support.names.lengths > 0) * self.config.name_weight
-        return F.normalize(means * counts[..., None] + names * weight[..., None], dim=-1)
+        return examples, means * counts[..., None] + names * weight[..., None]
+
+    def _left_out(self, support: Support, body: TaskState) -> Tensor:
+        """Return the logits `[T, S, N]` of each example under prototypes that do not contain it."""
+        examples, sums = self._sums(support, body)
+        cosines = examples @ F.normalize(sums, dim=-1).mT
+        own = sums.gather(1, support.labels.clamp(min=0)[..., None].expand_as(examples)) - examples
+        without = (examples * F.normalize(own, dim=-1)).sum(-1, keepdim=True)
+        is_own = support.labels[..., None] == torch.arange(sums.shape[1], device=sums.device)
+        return mask_classes(self.log_scale.exp() * torch.where(is_own, without, cosines), support.class_mask)
 
     def _embed(self, state: TaskState, tokens: Tokens) -> Tensor:
         weights = {name: state[name] for name in self.fast}
@@ -192,40 +223,6 @@ class MetaSGD(FirstOrderMAML, name="meta_sgd"):
     def _step_size(self, step: int, name: str) -> Tensor:
         first = self.config.head_lr if name == HEAD else self.config.inner_lr
         return first * self.step_factors[self._column[name]]
-
-
-@dataclass(frozen=True)
-class ReptileConfig(GradientConfig):
-    """Settings of Reptile: the same, with more and smaller steps, which are not learned; see `GradientConfig`."""
-
-    inner_steps: int = 5
-    learn_step_sizes: bool = False
-
-
-class Reptile(FirstOrderMAML, name="reptile"):
-    """Adapt as first-order MAML does; learn to start near where the steps end. State: the same."""
-
-    Config = ReptileConfig
-
-    def forward(self, episodes: EpisodeBatch) -> MetaOutput:
-        """Return ½‖θ − φ‖², whose gradient by the start θ is θ − φ, averaged over tasks.
-
-        φ is what adaptation to all texts of the episode, queries included, makes of θ: Reptile does not set any
-        aside. The head has a θ where its start is learned: the same for all classes, so their φ are averaged.
-        """
-        given, asked = episodes.support, episodes.query
-        everything = given._replace(
-            tokens=given.tokens.beside(asked.tokens), labels=torch.cat([given.labels, asked.labels], dim=1)
-        )
-        with torch.no_grad():
-            adapted = self._states(everything, prior=given)[-1]
-            logits = self.predict(adapted, episodes.query.tokens)
-        own, present = dict(self.encoder.backbone.named_parameters()), given.class_mask[..., None]
-        ends = {name: (own[name], adapted[name]) for name in self.fast}
-        if self.config.head_start == "learned":
-            ends[HEAD] = self.start, (adapted[HEAD] * present).sum(1) / present.sum(1)
-        losses = [(theta - phi).square().sum() / len(phi) for theta, phi in ends.values()]
-        return MetaOutput(torch.stack(losses).sum() / 2, logits)
 
 
 def _leaves(state: TaskState) -> TaskState:

@@ -8,6 +8,7 @@ fast weights. The store is bounded: when it is full, the two entries most alike 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,7 +17,6 @@ from torch.nn import functional as F
 from fewtext.errors import LearnerError
 from fewtext.learners.gradient import HEAD, FirstOrderMAML, GradientConfig
 from fewtext.nn.encoder import Encoder
-from fewtext.nn.heads import class_means
 from fewtext.tensors import Support, TaskState
 
 
@@ -24,12 +24,17 @@ from fewtext.tensors import Support, TaskState
 class MemoryConfig(GradientConfig):
     """Settings of the memory; how a task is learned otherwise, see `GradientConfig`.
 
+    What is kept is the encoder, so the encoder does the adapting: examples are left out, and the steps are large.
+
     Attributes:
         capacity: entries at most; each is as large as the adapters.
         nearest: entries that a task starts from.
         sharpness: how much more the more similar of them count: a factor of the cosine similarity, under softmax.
     """
 
+    inner_steps: int = 5
+    inner_lr: float = 0.5
+    inner_loss: Literal["fit", "leave_out"] = "leave_out"
     capacity: int = 16
     nearest: int = 4
     sharpness: float = 20.0
@@ -73,11 +78,7 @@ class Memory(FirstOrderMAML, name="memory"):
     @torch.no_grad()
     def key(self, support: Support) -> Tensor:
         """Return the keys of T tasks, `[T, D]` of length 1: the mean of their classes, names included."""
-        examples, names = (F.normalize(self.encoder(part), dim=-1) for part in (support.tokens, support.names))
-        means, counts = class_means(examples, support.labels, support.class_mask.shape[1])
-        named = (support.names.lengths > 0) * self.config.name_weight
-        classes = F.normalize(means * counts[..., None] + names * named[..., None], dim=-1)
-        return F.normalize(classes.sum(1), dim=-1)
+        return F.normalize(F.normalize(self._sums(support, None)[1], dim=-1).sum(1), dim=-1)
 
     def recall(self, support: Support) -> tuple[Tensor, Tensor]:
         """Return the entries that T tasks start from, most similar first, and their shares, `[T, K]` each."""
@@ -86,12 +87,16 @@ class Memory(FirstOrderMAML, name="memory"):
         cosines, places = similar.topk(min(self.config.nearest, int(filled.sum())), dim=1)
         return places, (self.config.sharpness * cosines).softmax(1)
 
-    def _start(self, support: Support) -> TaskState:
+    def _body(self, support: Support) -> TaskState:
+        body = super()._body(support)
         if not self.counts.any():
-            return super()._start(support)
-        own, (places, shares) = dict(self.encoder.backbone.named_parameters()), self.recall(support)
+            return body
+        places, shares = self.recall(support)
         moves = {name: self.get_buffer(_buffer(name))[places] for name in self.fast}
-        body = {name: own[name] + torch.einsum("tk,tk...->t...", shares, moves[name]) for name in self.fast}
+        return {name: body[name] + torch.einsum("tk,tk...->t...", shares, moves[name]) for name in self.fast}
+
+    def _start(self, support: Support) -> TaskState:
+        body = self._body(support)
         return body | {HEAD: self._head(support, body)}
 
     def _merge(self) -> int:

@@ -8,7 +8,9 @@ from test_gradient import embed, learner_on, pieces
 from torch.nn import functional as F
 
 from fewtext import Collator, EpisodeSampler, EpisodeSpec
-from fewtext.learners.gradient import ANIL, MAML, FirstOrderMAML, GradientConfig, MetaSGD, Reptile, ReptileConfig
+from fewtext.errors import LearnerError
+from fewtext.learners.gradient import ANIL, MAML, FirstOrderMAML, GradientConfig, MetaSGD
+from fewtext.learners.reptile import Reptile, ReptileConfig
 
 CONFIG = GradientConfig(inner_steps=2, inner_lr=0.001, head_lr=0.05)  # a random network is wild
 
@@ -51,10 +53,10 @@ def assert_exact(learner, batch, chosen, tolerance=1e-5):
         torch.testing.assert_close(slope(learner, batch, weights, direction), expected, rtol=tolerance, atol=1e-9)
 
 
-@pytest.mark.parametrize("head_start", ["prototypes", "learned"])
+@pytest.mark.parametrize("change", [{}, {"head_start": "learned"}, {"inner_loss": "leave_out"}])
 @pytest.mark.parametrize("way", ["packed", "padded", "all weights"])
-def test_maml_s_gradient_is_that_of_its_loss(tiny_folder, batch, head_start, way):
-    config = replace(CONFIG, head_start=head_start)
+def test_maml_s_gradient_is_that_of_its_loss(tiny_folder, batch, change, way):
+    config = replace(CONFIG, **change)
     learner = learner_on(tiny_folder, config, kind=MAML, lora=way != "all weights")
     if way == "padded":  # where PyTorch's own attention runs
         learner.encoder.transformer.packs = False
@@ -84,6 +86,40 @@ def test_full_precision_is_enough_for_second_order(tiny_folder, batch):
         for own in (exact, rough)
     )
     assert (got - wanted).norm() <= 1e-4 * wanted.norm()
+
+
+def test_examples_left_out_are_compared_with_prototypes_without_them(tiny_folder, batch):
+    learner = learner_on(tiny_folder, replace(CONFIG, inner_loss="leave_out", inner_lr=0.01, head_lr=9.0))
+    own, task = dict(learner.encoder.backbone.named_parameters()), 1
+    supports, names = pieces(batch.support.tokens, task), pieces(batch.support.names, task)
+    labels = batch.support.labels[task].tolist()
+    body = {name: own[name].detach() for name in learner.fast}
+    for sizes in learner.log_step_sizes.exp().tolist():
+        leaves = {name: value.requires_grad_() for name, value in body.items()}
+        examples, words = embed(learner, supports, leaves), embed(learner, names, leaves)
+        rows = []
+        for left, vector in enumerate(examples):
+            kept = [[e for n, e in enumerate(examples) if labels[n] == c and n != left] for c in range(3)]
+            prototypes = [F.normalize(torch.stack([*kept[c], words[c]]).sum(0), dim=-1) for c in range(3)]
+            rows.append(torch.stack([learner.log_scale.exp() * vector @ prototype for prototype in prototypes]))
+        moves = torch.autograd.grad(F.cross_entropy(torch.stack(rows), torch.tensor(labels)), list(leaves.values()))
+        body = {n: (v - sizes[1] * move).detach() for (n, v), move in zip(body.items(), moves, strict=True)}
+    with torch.no_grad():
+        state = learner.adapt(batch.support)
+        examples, words = embed(learner, supports, body), embed(learner, names, body)
+    for name in learner.fast:
+        torch.testing.assert_close(state[name][task], body[name], rtol=1e-9, atol=1e-12)
+    for c in range(3):
+        prototype = F.normalize(
+            sum(e for e, label in zip(examples, labels, strict=True) if label == c) + words[c], dim=-1
+        )
+        torch.testing.assert_close(state["head"][task, c], prototype, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("kind", "change"), [(ANIL, {}), (MAML, {"head_start": "learned"})])
+def test_leaving_out_needs_an_encoder_that_adapts_and_prototypes(tiny_folder, kind, change):
+    with pytest.raises(LearnerError, match="leave_out"):
+        learner_on(tiny_folder, replace(CONFIG, inner_loss="leave_out", **change), kind=kind)
 
 
 def test_anil_leaves_the_body_as_it_is(tiny_folder, batch):
