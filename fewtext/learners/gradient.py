@@ -93,7 +93,7 @@ class FirstOrderMAML(MetaLearner, name="fomaml"):
 
     def adapt(self, support: Support) -> TaskState:
         """Return the state after all inner steps; works under `no_grad`, where the state has no graph."""
-        return self._states(support)[-1]
+        return self.states(support)[-1]
 
     def predict(self, state: TaskState, query: Tokens) -> Tensor:
         """Return the logits of the adapted head on the adapted encoder."""
@@ -108,7 +108,7 @@ class FirstOrderMAML(MetaLearner, name="fomaml"):
 
     def forward(self, episodes: EpisodeBatch) -> MetaOutput:
         """Return the queries' loss after the last step, and a share of it after each earlier one."""
-        *earlier, last = self._states(episodes.support)
+        *earlier, last = self.states(episodes.support)
         logits = self.predict(last, episodes.query.tokens)
         loss = query_loss(logits, episodes.query.labels)
         share = self.config.every_step if earlier else 0.0
@@ -117,8 +117,13 @@ class FirstOrderMAML(MetaLearner, name="fomaml"):
             loss = (1 - share) * loss + share * torch.stack(losses).mean()
         return MetaOutput(loss, logits)
 
-    def _states(self, support: Support, prior: Support | None = None) -> list[TaskState]:
-        """Return the states before the first and after every inner step; the head starts from `prior`, if given."""
+    def states(self, support: Support, prior: Support | None = None) -> list[TaskState]:
+        """Return the states of T tasks before the first and after every inner step.
+
+        Args:
+            support: what is descended on.
+            prior: what the head starts from, if not that.
+        """
         outer, mask = torch.is_grad_enabled(), {MASK: support.class_mask}
         exact = self.second_order and outer
         # PyTorch's fused attention cannot be differentiated twice; ours, of texts end to end, can.

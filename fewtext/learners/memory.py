@@ -75,6 +75,10 @@ class Memory(FirstOrderMAML, name="memory"):
             for name in self.fast:
                 self.get_buffer(_buffer(name))[place] = state[name][task] - own[name]
 
+    def clear(self) -> None:
+        """Forget all tasks."""
+        self.counts.zero_()
+
     @torch.no_grad()
     def key(self, support: Support) -> Tensor:
         """Return the keys of T tasks, `[T, D]` of length 1: the mean of their classes, names included."""

@@ -38,7 +38,7 @@ class Reptile(FirstOrderMAML, name="reptile"):
             tokens=given.tokens.beside(asked.tokens), labels=torch.cat([given.labels, asked.labels], dim=1)
         )
         with torch.no_grad():
-            adapted = self._states(everything, prior=given)[-1]
+            adapted = self.states(everything, prior=given)[-1]
             logits = self.predict(adapted, asked.tokens)
         own, present = dict(self.encoder.backbone.named_parameters()), given.class_mask[..., None]
         ends = {name: (own[name], adapted[name]) for name in self.fast}

@@ -147,11 +147,11 @@ def test_meta_sgd_has_a_step_size_for_every_weight_and_may_step_uphill(tiny_fold
     own = dict(learner.encoder.backbone.named_parameters())
     shapes = [factor.shape for factor in learner.step_factors]
     assert shapes == [(learner.encoder.dimension,), *(own[name].shape for name in learner.fast)]
-    start, end = learner._states(batch.support)[:2]
+    start, end = learner.states(batch.support)[:2]
     with torch.no_grad():
         for factor in learner.step_factors:
             factor.neg_()
-    uphill = learner._states(batch.support)[1]
+    uphill = learner.states(batch.support)[1]
     for name in ("head", *learner.fast):
         torch.testing.assert_close(end[name] - start[name], start[name] - uphill[name], rtol=1e-6, atol=1e-12)
 
