@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 
 from fewtext.artifact import Artifact
@@ -45,7 +46,7 @@ class Train:
         lora_from_layer: adapt only layers from this one upwards.
         bf16: compute in bfloat16.
         weights: how often an episode draws from each card; by default in proportion to its classes.
-        seed: of adapters and episodes.
+        seed: of adapters, a learner's own weights, and episodes.
         validation_episodes: 5-way 1-shot episodes for early stopping.
         out: folder of the run; by default runs/<learner>-<card>. It gets `config.json`, `log.jsonl`, `curve.png`,
             `results.json`, and the trained learner in `learner/`.
@@ -93,7 +94,9 @@ def train(name: str, learner_config: Any, options: Train) -> tuple[Path, TrainHi
         bf16=options.bf16,
         seed=options.seed,
     )
-    learner = learner_class(name)(encoder, learner_config)
+    with torch.random.fork_rng():
+        torch.manual_seed(options.seed)
+        learner = learner_class(name)(encoder, learner_config)
     unseen = [*parts["validation"], *parts["test"]]
     spec, weights = options.episodes.spec(), options.weights or None
     episodes = EpisodeSampler(parts["train"], spec, seed=options.seed, weights=weights, exclude=unseen)

@@ -107,6 +107,7 @@ def read(runs: Path) -> list[Run]:
 def measure(name: str, card: str, steps: int, episodes: int, data_root: Path | None, base: str) -> Run:
     """Meta-train and test one learner on one set; returns the right answers of each episode, times and memory."""
     torch.set_num_threads(1)
+    torch.manual_seed(0)
     parts = Data(card=(card,), split=SPLIT, data_root=data_root).parts()
     drawn = {
         shots: list(first(EpisodeSampler(parts["test"], EpisodeSpec(5, shots, 5), seed=shots), episodes))
