@@ -10,6 +10,7 @@ import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import metadata
 from typing import Annotated, Any
 
@@ -22,6 +23,7 @@ from transformers.utils.logging import disable_progress_bar
 from fewtext.artifact import describe
 from fewtext.data.card import DataCard
 from fewtext.errors import FewtextError
+from fewtext.jobs.distill import Distill, distill
 from fewtext.jobs.doctor import Doctor, doctor
 from fewtext.jobs.edit import Edit, edit
 from fewtext.jobs.explain import Explain, explain
@@ -88,9 +90,9 @@ def _test(arguments: Sequence[str]) -> None:
             _print(table(rows))
 
 
-def _fit(arguments: Sequence[str]) -> None:
-    options = _parse(Fit, "fit", arguments)
-    classifier, rows = fit(options)
+def _fit(kind: type, job: Callable[[Any], Any], arguments: Sequence[str]) -> None:
+    options = _parse(kind, job.__name__, arguments)
+    classifier, rows = job(options)
     words = f"saved {options.out}: {len(classifier.classes_)} classes\n\n{table(rows)}"
     _show(words, [row.entries() for row in rows], as_json=options.json)
 
@@ -165,11 +167,12 @@ def _heads(description: Mapping[str, Any]) -> dict[str, str]:
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int | None], str]] = {
     "train": (_train, "meta-train a learner on episodes"),
     "test": (_test, "measure a learner on unseen classes, beside the frozen encoder"),
-    "fit": (_fit, "fit a classifier to a few labelled texts"),
+    "fit": (partial(_fit, Fit, fit), "fit a classifier to a few labelled texts"),
     "predict": (_predict, "classify texts with a saved classifier"),
     "explain": (_explain, "say which texts decide an answer"),
     "edit": (_edit, "add, remove and change texts and classes of a saved classifier"),
     "suggest": (_suggest, "say which unlabelled texts to label next"),
+    "distill": (partial(_fit, Distill, distill), "teach a classifier's answers to a smaller one"),
     "doctor": (_doctor, "examine labelled texts before learning from them"),
     "push": (_push, "push a learner or a classifier to the hub"),
     "info": (_info, "describe an artifact, a data card, or this installation"),
@@ -189,6 +192,7 @@ examples:
   fewtext explain my-intents "where is my card?"
   fewtext edit my-intents --add refund "they owe me 5 euros" --dry-run
   fewtext suggest my-intents unlabelled.csv --count 20 --out to-label.csv
+  fewtext distill my-intents unlabelled.csv --out small
   fewtext train prototypical --card everyday --out runs/everyday
   fewtext test runs/everyday --card everyday
   fewtext fit intents.csv --base runs/everyday --out my-intents

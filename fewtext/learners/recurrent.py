@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fewtext.errors import LearnerError
 from fewtext.learners.base import MetaLearner, MetaOutput
 from fewtext.nn.encoder import Encoder
 from fewtext.nn.heads import class_means, mask_classes
@@ -72,6 +73,8 @@ class RL2(MetaLearner, name="rl2"):
 
     def __init__(self, encoder: Encoder, config: RL2Config | None = None) -> None:
         super().__init__(encoder, config)
+        if self.config.runs < 2:
+            raise LearnerError(f"rl2: runs={self.config.runs}, but a run is judged by the others. Give 2 or more.")
         self.log_scale = nn.Parameter(torch.tensor(math.log(self.config.scale)))
         self.policy = _network(SIGNS, self.config.hidden, 1)
         self.cell = _network(SIGNS + 3, self.config.hidden, 2)

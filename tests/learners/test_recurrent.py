@@ -10,6 +10,7 @@ import torch
 
 from fewtext import Collator, Encoder, EpisodeSampler, EpisodeSpec, Prototypical, TrainConfig, load_texts, meta_train
 from fewtext.data.texts import class_disjoint
+from fewtext.errors import LearnerError
 from fewtext.learners.recurrent import RL2, RL2Config, Run
 from fewtext.metrics.scores import mean_ci
 from fewtext.tensors import ABSENT, Query, Tokens
@@ -248,3 +249,8 @@ def test_linear_bandits_are_those_of_their_definition(bandit, one_right):
             if own == action or (one_right and reward):
                 seen[own].append((text, float(own == action and reward)))
     assert 0 < got.sum() < 30
+
+
+def test_a_single_run_is_refused(tiny):
+    with pytest.raises(LearnerError, match="runs=1"):
+        RL2(tiny, RL2Config(runs=1))
