@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "artifact": {"data", "errors", "files", "heads", "learners", "nn", "results", "tensors"},
     "embedding": {"nn"},
     "heads": {"data", "embedding", "learners", "nn", "tensors"},
+    "similarity": {"data", "embedding", "nn"},
     "suggest": {"errors"},
     "doctor": {"data", "errors", "heads", "metrics", "nn", "results", "tensors"},
     "bases": {"artifact", "heads", "learners", "nn", "results"},
