@@ -23,7 +23,7 @@ from fewtext.nn.matmul import fast_matmul
 from fewtext.tensors import ABSENT
 
 PROTOTYPES, REGRESSION = "prototypes", "logistic regression"
-NAMES = " + names"
+NAMES, TRANSDUCTIVE = " + names", " (transductive)"
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ def score_learner(
     collator: Collator,
     *,
     names: bool = True,
+    transductive: bool = False,
     accelerator: Accelerator | None = None,
     batch: int = 8,
     progress: str | None = None,
@@ -47,6 +48,10 @@ def score_learner(
     """Adapt to each episode's support and score its queries; processes share the episodes.
 
     Each text is encoded once, as far as the learner uses its encoder unadapted.
+    A `transductive` score is of answers after learning from all queries of an episode, without their labels.
+
+    Raises:
+        LearnerError: `transductive`, and the learner cannot learn so.
     """
     ranks, rank = (accelerator.num_processes, accelerator.process_index) if accelerator else (1, 0)
     mine = range(rank, len(episodes), ranks)
@@ -57,7 +62,8 @@ def score_learner(
         for start in range(0, len(mine), batch):
             numbers = mine[start : start + batch]
             episode_batch = collator([episodes[number] for number in numbers], names=names).to(learner.encoder.device)
-            logits = learner.predict(learner.adapt(episode_batch.support), episode_batch.query.tokens)
+            state, query = learner.adapt(episode_batch.support), episode_batch.query.tokens
+            logits = learner.predict(learner.refine(state, query) if transductive else state, query)
             guesses, truth = logits.argmax(-1).cpu().numpy(), episode_batch.query.labels.cpu().numpy()
             for number, guess, labels in zip(numbers, guesses, truth, strict=True):
                 real = labels != ABSENT

@@ -6,6 +6,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from fewtext import Collator, Encoder, EpisodeSampler, EpisodeSpec, Lora, Prototypical, meta_test
+from fewtext.errors import LearnerError
+from fewtext.learners.siamese import Siamese
 from fewtext.scoring import score_heads, score_learner
 
 SPEC = EpisodeSpec(ways=4, shots=2, queries=3)
@@ -22,6 +24,25 @@ def test_scores_equal_those_of_one_episode_at_a_time(toy, tiny_lora):
         with torch.no_grad():
             guesses = learner.predict(learner.adapt(batch.support), batch.query.tokens).argmax(-1)
         assert together[number] == pytest.approx((guesses == batch.query.labels).float().mean().item())
+
+
+def test_transductive_scores_are_those_after_all_queries_of_an_episode_were_seen(toy, tiny):
+    learner, sampler, collator = Prototypical(tiny), EpisodeSampler(toy, SPEC), Collator([toy], tiny.tokenize)
+    episodes = [sampler[n] for n in range(11)]
+    together = score_learner(learner, episodes, collator, batch=4, transductive=True).accuracy
+    for number, episode in enumerate(episodes):
+        support, query, *_ = collator([episode])
+        with torch.no_grad():
+            state = learner.refine(learner.adapt(support), query.tokens)
+            guesses = learner.predict(state, query.tokens).argmax(-1)
+        assert together[number] == pytest.approx((guesses == query.labels).float().mean().item())
+    assert (together != score_learner(learner, episodes, collator).accuracy).any()
+
+
+def test_a_learner_that_cannot_learn_from_queries_is_not_scored_as_if_it_could(toy, tiny):
+    sampler = EpisodeSampler(toy, SPEC)
+    with pytest.raises(LearnerError, match="siamese cannot learn from the texts that are asked"):
+        score_learner(Siamese(tiny), [sampler[0]], Collator([toy], tiny.tokenize), transductive=True)
 
 
 def test_the_frozen_encoder_is_scored_as_an_independent_computation_does(toy, tiny):

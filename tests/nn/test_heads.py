@@ -5,7 +5,16 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from fewtext.nn.heads import class_means, cosine, mask_classes, negative_squared_distance
+from fewtext.nn.heads import (
+    class_means,
+    cosine,
+    left_out,
+    log_sum_exp,
+    mask_classes,
+    members,
+    negative_squared_distance,
+    weighted_means,
+)
 from fewtext.tensors import ABSENT
 
 
@@ -77,3 +86,51 @@ def test_mask_leaves_the_classes_a_task_has_as_they_are():
     logits = normal(1, 4, 3)
     masked = mask_classes(logits, torch.tensor([[True, True, False]]))
     assert torch.equal(masked[..., :2], logits[..., :2])
+
+
+def test_names_count_for_their_class_and_absent_rows_for_none():
+    labels, named = torch.tensor([[1, ABSENT, 0]]), torch.tensor([[1.0, 0.0]])
+    expected = torch.tensor([[[0, 1], [0, 0], [1, 0], [0.5, 0], [0, 0]]])
+    assert_close(members(labels, named, 0.5), expected)
+
+
+def test_weighted_means_are_those_of_numpy_and_zero_without_weight():
+    rows, weights = normal(2, 5, 4), normal(2, 5, 3, seed=1).abs()
+    weights[1, :, 2] = 0
+    means, totals = weighted_means(rows, weights)
+    for label in range(3):
+        expected = np.average(rows[0], axis=0, weights=weights[0, :, label])
+        np.testing.assert_allclose(means[0, label], expected, rtol=1e-5, atol=1e-6)
+    assert_close(totals, weights.sum(1))
+    assert torch.equal(means[1, 2], torch.zeros(4))
+
+
+def test_the_gradient_of_a_mean_without_weight_is_finite():
+    rows = normal(1, 2, 4).requires_grad_()
+    weighted_means(rows, torch.zeros(1, 2, 3))[0].sum().backward()
+    assert rows.grad.isfinite().all()
+
+
+def test_each_row_is_left_out_of_the_means_it_is_compared_with():
+    rows = torch.nn.functional.normalize(normal(1, 5, 4).double(), dim=-1)
+    weights = normal(1, 5, 3, seed=1).double().abs()
+    dot, square = left_out(rows, weights)
+    for row in range(5):
+        others = [other for other in range(5) if other != row]
+        means, _ = weighted_means(rows[:, others], weights[:, others])
+        assert_close(dot[0, row], means[0] @ rows[0, row], atol=1e-12, rtol=0)
+        assert_close(square[0, row], means[0].square().sum(-1), atol=1e-12, rtol=0)
+
+
+def test_log_sum_exp_is_that_of_numpy_even_where_powers_overflow():
+    scores, weights = 100 * normal(1, 2, 4), torch.tensor([[[1.0, 0], [0.5, 0], [0, 2], [0, 0]]])
+    first, second, third = scores[0, :, :3].double().T
+    expected = torch.stack([torch.logaddexp(first, second + np.log(0.5)), third + np.log(2)], dim=-1)
+    gap = scores[0].amax(-1, keepdim=True) - expected
+    assert_close(log_sum_exp(scores, weights)[0].double()[gap < 80], expected[gap < 80], rtol=1e-5, atol=1e-5)
+
+
+def test_a_class_without_weight_has_the_least_log_sum_and_it_is_finite():
+    found = log_sum_exp(normal(1, 3, 2), torch.tensor([[[1.0, 0], [1, 0]]]))
+    assert found.isfinite().all()
+    assert (found[..., 1] < found[..., 0] - 80).all()
