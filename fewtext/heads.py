@@ -149,12 +149,18 @@ def most_alike(means: Tensor, pairs: int) -> list[tuple[int, int, float]]:
     return [(a, b, round(value, 3)) for a, b, value in chosen]
 
 
-def fit_own(learner: MetaLearner, texts: Sequence[str], labels: np.ndarray, words: Sequence[str]) -> TaskState:
-    """Return the learner's own head for n texts with labels `[n]` and the words of N classes, "" for none."""
+def fit_own(
+    learner: MetaLearner, texts: Sequence[str], labels: np.ndarray, words: Sequence[str], about: str | None = None
+) -> TaskState:
+    """Return the learner's own head for n texts with labels `[n]` and the words of N classes, "" for none.
+
+    `about` says in a sentence what the texts are about, to those learners that read it.
+    """
     tokenize = learner.encoder.tokenize
     names = [tokenize([word])[0] if word else [] for word in words]
     mask = torch.ones(1, len(words), dtype=torch.bool)
-    support = Support(ragged([tokenize(texts)]), labels_of([labels]), ragged([names]), mask)
+    told = ragged([tokenize([about])]) if about else None
+    support = Support(ragged([tokenize(texts)]), labels_of([labels]), ragged([names]), mask, told)
     with torch.no_grad():
         return learner.adapt(support.to(learner.encoder.device))
 

@@ -1,15 +1,26 @@
 """FewShotClassifier: right answers, scikit-learn's manners, and the same probabilities after a file."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from conftest import changed
 from safetensors.torch import load_file
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from fewtext import Artifact, EpisodeSampler, EpisodeSpec, FewShotClassifier, Prototypical
+from fewtext import (
+    Artifact,
+    Collator,
+    Episode,
+    EpisodeSampler,
+    EpisodeSpec,
+    FewShotClassifier,
+    LabeledTexts,
+    Prototypical,
+)
 from fewtext.artifact import LAYOUT
 from fewtext.bases import load_base
 from fewtext.errors import ArtifactError, DataError, EncoderError, LearnerError
@@ -113,6 +124,23 @@ def test_the_own_head_is_the_learner_s(tiny_folder, toy):
     np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
+def test_what_the_texts_are_about_reaches_the_learner_s_own_head(tiny):
+    learner = changed(learner_class("cnp")(tiny))
+    toy = LabeledTexts.of(TEXTS, LABELS)
+    everything, rows = np.arange(3), np.arange(6)
+    episode = Episode(0, everything, rows, toy.labels, rows, toy.labels)
+
+    def expected(about):
+        batch = Collator([replace(toy, about=about)], tiny.tokenize)([episode])
+        with torch.no_grad():
+            return learner.predict(learner.adapt(batch.support), batch.query.tokens)[0].softmax(-1).numpy()
+
+    for about in ("one two three", None):
+        classifier = FewShotClassifier(learner, method="prototype", about=about).fit(TEXTS, LABELS)
+        np.testing.assert_allclose(classifier.predict_proba(TEXTS), expected(about or ""), atol=1e-5)
+    assert abs(expected("one two three") - expected("")).max() > 1e-3
+
+
 def test_a_loaded_classifier_gives_the_probabilities_it_gave_when_saved(classifier, tmp_path):
     expected = classifier.predict_proba(TEXTS)
     loaded = FewShotClassifier.from_pretrained(classifier.save_pretrained(tmp_path / "c"))
@@ -196,6 +224,8 @@ def test_bad_queries_are_explained(classifier, texts):
 def test_what_cannot_be_is_said_at_once(tiny_folder, tmp_path, classifier):
     with pytest.raises(NotFittedError, match="Call fit"):
         FewShotClassifier(str(tiny_folder)).predict(TEXTS)
+    with pytest.raises(LearnerError, match="about=3: it must be a sentence"):
+        FewShotClassifier(str(tiny_folder), about=3).fit(TEXTS, LABELS)
     with pytest.raises(LearnerError, match="method='magic'"):
         FewShotClassifier(str(tiny_folder), method="magic").fit(TEXTS, LABELS)
     with pytest.raises(DataError, match="no class 'boat'"):

@@ -13,6 +13,7 @@ from accelerate.tracking import GeneralTracker
 
 from fewtext.checkpoint import Checkpoints
 from fewtext.cli import COMMANDS, main
+from fewtext.data.card import DataCard
 
 ROWS = [
     ("where is my card", "card"),
@@ -100,6 +101,14 @@ def test_fit_writes_a_classifier_and_what_it_measured(fitted):
     names = {row["name"]: row["value"] for row in report["rows"]}
     assert names["intents.csv/accuracy"] >= 0.8
     assert names["intents.csv/fit"] > 0
+
+
+@pytest.mark.parametrize("given", [["--about", "questions to a bank"], []], ids=["given", "by the card"])
+def test_fit_knows_what_the_texts_are_about(given, tiny_folder, tmp_path):
+    out = tmp_path / "mine"
+    main(["fit", "everyday", "--shots", "1", "--out", str(out), "--base", str(tiny_folder), *given])
+    settings = json.loads((out / "fewtext.json").read_text("utf-8"))["settings"]
+    assert settings["about"] == (given[1] if given else DataCard.read("everyday").about)
 
 
 def test_predict_reads_arguments(fitted, capsys):

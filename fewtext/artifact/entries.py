@@ -83,6 +83,7 @@ SETTINGS: dict[str, Allowed] = {
     "method": _text("linear|prototype"),
     "names": is_flag,
     "refine": lambda value: is_flag(value) or value == "auto",
+    "about": _none_or(_text(".*", MOST_TEXT)),
     "hierarchy": _none_or(_text(".+", 10)),
     "coverage": lambda value: is_number(value) and 0 < value <= 1,
     "windows": is_flag,

@@ -47,6 +47,7 @@ class FewShotClassifier(Answering, Editable, Explaining, Suggesting, Publishable
         classes: the labels that there are; by default those of the texts. One without texts is learned from its
             words.
         label_descriptions: words for a label that say more than the label does.
+        about: what the texts are about, in a sentence, for a learner's own head that reads it.
         hierarchy: what separates the levels of labels such as `card/lost`, `/` say.
         coverage: share of the texts of known classes that `classify` is to accept.
         windows: read texts that are longer than the encoder's limit in several windows, instead of cutting them.
@@ -67,6 +68,7 @@ class FewShotClassifier(Answering, Editable, Explaining, Suggesting, Publishable
         refine: bool | Literal["auto"] = False,
         classes: Iterable[Any] | None = None,
         label_descriptions: Mapping[Any, str] | None = None,
+        about: str | None = None,
         hierarchy: str | None = None,
         coverage: float = 0.95,
         windows: bool = False,
@@ -79,6 +81,7 @@ class FewShotClassifier(Answering, Editable, Explaining, Suggesting, Publishable
         self.refine = refine
         self.classes = classes
         self.label_descriptions = label_descriptions
+        self.about = about
         self.hierarchy = hierarchy
         self.coverage = coverage
         self.windows = windows
@@ -198,7 +201,7 @@ class FewShotClassifier(Answering, Editable, Explaining, Suggesting, Publishable
         return to_artifact(self, self._state(), include_texts=include_texts)
 
     def _settings(self) -> Settings:
-        return Settings(self.method, self.names, self.refine, self.windows, self.C, self.coverage)
+        return Settings(self.method, self.names, self.refine, self.windows, self.C, self.coverage, self.about)
 
     def _become(self, state: Fitted) -> None:
         self._fitted = state

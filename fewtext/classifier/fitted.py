@@ -50,6 +50,7 @@ class Settings:
     windows: bool
     C: float
     coverage: float
+    about: str | None
 
     def check(self) -> None:
         """Raise a LearnerError where one of them cannot be."""
@@ -66,6 +67,8 @@ class Settings:
             raise LearnerError(f"C={self.C!r}: the inverse strength of regularisation must be a number above 0.")
         if not (isinstance(self.coverage, Real) and 0 < self.coverage <= 1):
             raise LearnerError(f"coverage={self.coverage!r}: a share above 0 and at most 1 is needed.")
+        if not isinstance(self.about or "", str):
+            raise LearnerError(f"about={self.about!r}: it must be a sentence on the texts, or None.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,10 +223,11 @@ def fitted(
             examples = Examples.of(learner.encoder, supports.texts, numbers, words, windows=settings.windows)
             head = fit_linear(examples, settings.C)
         else:
-            head = fit_own(learner, supports.texts, numbers, words)
+            head = fit_own(learner, supports.texts, numbers, words, settings.about)
     head = {name: tensor.to(device) for name, tensor in head.items()}
     seconds = time.perf_counter() - start
-    facts = fit_facts(learner, supports.classes, supports.shots(), head.get("means"), seconds) | tried
+    means = head["means"] if "weight" in head else None  # a learner's own head may call anything so
+    facts = fit_facts(learner, supports.classes, supports.shots(), means, seconds) | tried
     report = learner.encoder.report(supports.texts, windows=settings.windows)
     if report.truncated or report.unknown > UNKNOWN * report.tokens:
         logger.warning("%s", report)

@@ -49,6 +49,7 @@ class DataCard:
         label_noise: what is known about wrong labels.
         overlaps: cards that share texts with this one.
         embedded: whether the data lie beside the card, in the package.
+        about: what the texts are about, in a sentence; older cards need not say.
     """
 
     name: str
@@ -67,6 +68,7 @@ class DataCard:
     label_noise: str | None
     overlaps: tuple[str, ...]
     embedded: bool
+    about: str = ""
 
     @staticmethod
     def names() -> list[str]:
@@ -86,7 +88,7 @@ class DataCard:
             hint = f" Did you mean {close[0]}?" if close else ""
             raise DataError(f"no card {str(card)!r}.{hint} Cards: {', '.join(cls.names())}.")
         try:
-            entries: dict[str, Any] = metadata_load(path) or {}
+            entries: dict[str, Any] = {"about": ""} | (metadata_load(path) or {})
         except (ValueError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())
             raise DataError(f"card {path.name}: its front matter cannot be read ({reason}).") from error
@@ -103,6 +105,8 @@ class DataCard:
         for key, keys in (("hub", HUB_KEYS), ("class_splits", ("source", "count"))):
             if not isinstance(entries[key], dict) or set(entries[key]) != set(keys):
                 raise DataError(f"card {path.name}: {key} must have exactly the keys {', '.join(keys)}.")
+        if not isinstance(entries["about"], str):
+            raise DataError(f"card {path.name}: about must be a sentence, got {entries['about']!r}.")
         for key in ("language", "overlaps"):
             if not isinstance(entries[key], list):
                 raise DataError(f"card {path.name}: {key} must be a list, got {entries[key]!r}.")

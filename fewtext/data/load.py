@@ -113,20 +113,21 @@ def card_texts(card: DataCard, data_root: str | Path | None = None) -> LabeledTe
         rows = datasets.DatasetDict({named[key]: part for key, part in rows.items() if key in named})
         columns = {"text_column": card.hub["text_column"], "label_column": card.hub["label_column"]}
         loaded = load_texts(rows, out_of_scope_label=card.out_of_scope_label, **columns)
-        return replace(loaded, name=card.name)
+        return replace(loaded, name=card.name, about=card.about)
     rows = read_rows(str(file))["train"]
     partition = None
     if card.row_split == "official":
         partition = list(rows["split"][:])
     elif card.row_split == "fold":
         partition = ["test" if fold == card.test_fold else "train" for fold in rows["fold"][:]]
-    return LabeledTexts.of(
+    loaded = LabeledTexts.of(
         rows["text"][:],
         rows["label"][:],
         name=card.name,
         out_of_scope_label=card.out_of_scope_label,
         partition=partition,
     )
+    return replace(loaded, about=card.about)
 
 
 def read_rows(source: str, config: str | None = None, revision: str | None = None) -> datasets.DatasetDict:

@@ -37,6 +37,7 @@ class Fit:
         label_column: column of the labels, likewise.
         out_of_scope_label: label of texts that belong to no class, likewise; they say what to reject.
         separator: what stands between the labels of a text that has several, `;` say.
+        about: what the texts are about, in a sentence, for a learner's own head that reads it; a data card says it.
         hierarchy: what separates the levels of labels such as `card/lost`, `/` say.
         coverage: share of the texts of known classes that are to be accepted.
         windows: read long texts in several windows, instead of cutting them.
@@ -64,6 +65,7 @@ class Fit:
     label_column: str | None = None
     out_of_scope_label: str | None = None
     separator: str | None = None
+    about: str | None = None
     hierarchy: str | None = None
     coverage: float = 0.95
     windows: bool = False
@@ -96,6 +98,7 @@ def fit(options: Fit) -> tuple[FewShotClassifier, list[Row]]:
         names=options.names,
         refine=options.refine if options.refine == "auto" else options.refine == "on",
         label_descriptions=_descriptions(texts, options.separator),
+        about=options.about or texts.about or None,
         hierarchy=options.hierarchy,
         coverage=options.coverage,
         windows=options.windows,

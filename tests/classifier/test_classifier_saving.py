@@ -19,7 +19,8 @@ SETS = [["card"], ["card", "late"], ["flight", "late"], ["flight"], ["bill"], ["
 OUTSIDE = ["no signal at all", "slow internet"]
 WORDS = "whatever has to be paid"
 QUERIES = [*TEXTS, "one two three", "my lost card", "cancel the bill"]
-GIVEN = {"label_descriptions": {"bill": WORDS}, "coverage": 0.8, "hierarchy": "/", "windows": True}
+GIVEN = {"label_descriptions": {"bill": WORDS}, "about": "what one asks", "coverage": 0.8, "hierarchy": "/",
+         "windows": True}  # fmt: skip
 
 
 @pytest.fixture(params=[False, True], ids=["one label", "several labels"])
@@ -55,7 +56,7 @@ def test_what_is_known_about_certainty_comes_back(classifier, tmp_path, include_
     np.testing.assert_allclose(loaded.predict_proba(QUERIES), classifier.predict_proba(QUERIES), atol=1e-6)
     assert loaded.predict(QUERIES).tolist() == classifier.predict(QUERIES).tolist()
     assert loaded.facts_["calibration"] == classifier.certainty_.measured
-    for name in ("coverage", "hierarchy", "windows"):
+    for name in ("about", "coverage", "hierarchy", "windows"):
         assert loaded.get_params()[name] == GIVEN[name]
     if not classifier.several_:
         assert [answer.reason for answer in loaded.classify(QUERIES)] == [

@@ -65,6 +65,7 @@ def test_every_card_is_complete(name):
     assert set(card.class_splits) == {"source", "count"}
     assert card.language
     assert min(map(len, card.language)) >= 2
+    assert card.about.endswith(".")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -95,6 +96,10 @@ def test_a_card_may_be_any_markdown_file(tmp_path):
     assert (card.name, card.title, card.language, card.overlaps) == ("toy", "Mine", ("en",), ("sst5",))
 
 
+def test_a_card_of_before_need_not_say_what_its_texts_are_about(tmp_path):
+    assert DataCard.read(write_card(tmp_path, about=...)).about == ""
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -105,6 +110,7 @@ def test_a_card_may_be_any_markdown_file(tmp_path):
         ({"task": "cooking"}, "task"),
         ({"language": "en"}, "language"),
         ({"overlaps": None}, "overlaps"),
+        ({"about": None}, "about must be a sentence"),
         ({"hub": {"id": "owner/name"}}, "hub"),
         ({"class_splits": None}, "class_splits"),
     ],

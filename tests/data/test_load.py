@@ -8,7 +8,7 @@ import pytest
 
 from fewtext.data.card import DataCard
 from fewtext.data.load import load_texts
-from fewtext.data.texts import LabeledTexts
+from fewtext.data.texts import LabeledTexts, class_disjoint
 from fewtext.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -176,6 +176,13 @@ def test_a_card_is_loaded_by_name_or_as_itself():
     assert (by_name.name, len(by_name.out_of_scope) > 0) == ("everyday", True)
 
 
+def test_what_the_texts_of_a_card_are_about_stays_with_every_part_of_them():
+    card = DataCard.read("everyday")
+    texts = load_texts(card)
+    parts = [texts, texts.at_most(2), *class_disjoint(texts, card.class_groups(1)).values()]
+    assert {own.about for own in parts} == {card.about} != {""}
+
+
 @pytest.mark.parametrize(
     ("columns", "guessed"),
     [
@@ -326,6 +333,7 @@ def test_a_card_maps_the_columns_and_row_splits_of_its_hub_data_set(hub):
     texts = load_texts(card)
     assert (texts.name, pairs(texts), texts.out_of_scope) == ("toy", [("a", "x"), ("c", "x")], ("b", "d"))
     assert (texts.partition, texts.part("test").out_of_scope) == (("train", "test"), ("d",))
+    assert texts.about == card.about != ""
     assert hub.asked == [("me/toy", "en", "abc")]
 
 
