@@ -217,31 +217,30 @@ def test_a_run_reports_to_trackers(tiny_folder, tmp_path, monkeypatch):
     assert seen == ["prototypical", *[(step, ["accuracy", "loss"]) for step in range(4)]]
 
 
+def launched(entry, *options):
+    """Meta-train on two processes, as a user would start them."""
+    flags = "--cpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no".split()
+    launch = [sys.executable, "-m", "accelerate.commands.launch", *flags, *entry, "prototypical"]
+    environment = {key: value for key, value in os.environ.items() if key not in ("WORLD_SIZE", "MASTER_ADDR")}
+    job = [*launch, *TRAIN.split(), *map(str, options)]
+    return subprocess.run(job, capture_output=True, text=True, timeout=300, check=False, env=environment)
+
+
+@pytest.mark.slow
+def test_a_meta_batch_that_two_processes_cannot_share_is_refused(tiny_folder, tmp_path):
+    done = launched(["recipes/meta_train.py"], "--base", tiny_folder, "--out", tmp_path / "run", "--meta-batch", 3)
+    assert done.returncode == 1
+    assert "meta_batch=3 cannot be shared by 2 processes" in done.stderr
+
+
 @pytest.mark.parametrize(
     "entry",
     [["recipes/meta_train.py"], pytest.param(["-m", "fewtext", "train"], marks=pytest.mark.slow)],
     ids=["recipe", "module"],
 )
 def test_accelerate_launch_on_two_cpu_processes_really_starts_two(entry, tiny_folder, tmp_path):
-    flags = [
-        "--cpu",
-        "--num_processes",
-        "2",
-        "--num_machines",
-        "1",
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-    ]
-    launch = [sys.executable, "-m", "accelerate.commands.launch", *flags, *entry, "prototypical"]
     out = tmp_path / "run"
-    job = [*launch, "--base", str(tiny_folder), "--out", str(out), *TRAIN.split(), "--meta-batch", "3"]
-    environment = {key: value for key, value in os.environ.items() if key not in ("WORLD_SIZE", "MASTER_ADDR")}
-    done = subprocess.run(job, capture_output=True, text=True, timeout=300, check=False, env=environment)
-    assert done.returncode == 1
-    assert "meta_batch=3 cannot be shared by 2 processes" in done.stderr
-    done = subprocess.run(job[:-2], capture_output=True, text=True, timeout=300, check=False, env=environment)
+    done = launched(entry, "--base", tiny_folder, "--out", out)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("saved") == 1
     assert {path.name for path in out.iterdir()} >= {

@@ -230,7 +230,8 @@ def test_the_real_encoder_learns_from_the_embedded_corpus(minilm):
     assert sum(losses[-6:]) < sum(losses[:6])
 
 
-@pytest.mark.parametrize("processes", [1, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 4])
 def test_a_run_saved_on_two_processes_goes_on_on_another_number(toy, tiny_folder, tmp_path, processes):
     """With deterministic sums the number of processes may change in the middle of a run."""
     (whole,) = launched(1, tiny_folder, toy, tmp_path, deterministic=True)
@@ -243,7 +244,7 @@ def test_a_run_saved_on_two_processes_goes_on_on_another_number(toy, tiny_folder
     assert all(torch.equal(resumed["weights"][name], value) for name, value in whole["weights"].items())
 
 
-@pytest.mark.parametrize("deterministic", [False, True])
+@pytest.mark.parametrize("deterministic", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_nan_on_one_process_stops_all_of_them_with_the_same_words(toy, tiny_folder, tmp_path, deterministic):
     first, second = launched(2, tiny_folder, toy, tmp_path, nan_at=3, deterministic=deterministic)
     assert (
@@ -266,6 +267,7 @@ def test_half_precision_learns_too(toy, tiny_folder):
     assert sum(entry[1] for entry in history.steps[-5:]) < 0.95 * sum(entry[1] for entry in history.steps[:5])
 
 
+@pytest.mark.slow
 def test_when_one_process_dies_the_others_stop(toy, tiny_folder, tmp_path):
     start = time.monotonic()
     with pytest.raises(AssertionError):

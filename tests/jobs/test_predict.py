@@ -195,6 +195,7 @@ def started(*command):
     )
 
 
+@pytest.mark.slow
 def test_what_one_process_began_when_it_was_killed_two_finish(job, tmp_path):
     questions, whole, out = tmp_path / "many.txt", tmp_path / "whole.jsonl", tmp_path / "answers.jsonl"
     questions.write_text("".join(f"where is my card {'no ' * (n % 9)}{n}\n" for n in range(2000)), "utf-8")
