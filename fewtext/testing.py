@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 from accelerate import Accelerator
 
@@ -14,7 +15,7 @@ from fewtext.learners.base import MetaLearner
 from fewtext.metrics.scores import mean_ci
 from fewtext.nn.encoder import Encoder
 from fewtext.results import Row
-from fewtext.scoring import NAMES, PROTOTYPES, REGRESSION, Scores, score_heads, score_learner
+from fewtext.scoring import NAMES, PROTOTYPES, REGRESSION, TRANSDUCTIVE, Scores, score_heads, score_learner
 
 
 def meta_test(
@@ -43,9 +44,10 @@ def meta_test(
         progress: show progress bars.
 
     Returns:
-        Accuracy and macro-F1 of the learner, of logistic regression on the learner's encoder, and of the frozen
-        encoder's prototypes and logistic regression, each with and without class names; then the paired
-        differences to the frozen encoder, in points. Each with its 95 % confidence interval.
+        Accuracy and macro-F1 of the learner (and, as "transductive", after it has seen all queries of an episode,
+        where it can learn from them), of logistic regression on the learner's encoder, and of the frozen encoder's
+        prototypes and logistic regression, each with and without class names; then the paired differences to the
+        frozen encoder, in points. Each with its 95 % confidence interval.
 
     Raises:
         EpisodeError: the texts cannot supply such episodes.
@@ -76,15 +78,17 @@ def _rows(
     own: dict[str, Scores] = {}
     collator = Collator(sampler.sources, learner.encoder.tokenize)
     with learner.encoder.remembering():  # over both runs, so that no text is encoded twice
-        for suffix in ("", NAMES):
+        for kind, suffix in product(("", TRANSDUCTIVE) if learner.transductive else ("",), ("", NAMES)):
+            name = learner.name + kind + suffix
             if suffix or all(len(episode.support) for episode in episodes):
-                own[learner.name + suffix] = score_learner(
+                own[name] = score_learner(
                     learner,
                     episodes,
                     collator,
                     names=bool(suffix),
+                    transductive=bool(kind),
                     accelerator=accelerator,
-                    progress=f"{learner.name}{suffix}" if progress else None,
+                    progress=name if progress else None,
                 )
     for name, scores in score_heads(learner.encoder, episodes, sampler.sources, progress=progress).items():
         if name.startswith(REGRESSION):

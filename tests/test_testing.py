@@ -76,7 +76,7 @@ def test_an_untrained_learner_equals_the_frozen_encoder(toy, tiny_folder):
 def test_rows_cover_episodes_and_all_classes_with_intervals(toy, tiny):
     rows = meta_test(Prototypical(tiny), toy, SPEC, frozen=tiny, episodes=12, all_way=3, progress=False)
     names = [row.name for row in rows if row.unit == "accuracy"]
-    methods = ["prototypical", "prototypical, logistic regression"]
+    methods = ["prototypical", "prototypical (transductive)", "prototypical, logistic regression"]
     methods += ["frozen prototypes", "frozen logistic regression"]
     methods = [method + suffix for method in methods for suffix in ("", " + names")]
     assert sorted(names) == sorted(f"toy/{w}-2-shot/{m}" for w in ("4-way", "8-way (all)") for m in methods)
