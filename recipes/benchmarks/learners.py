@@ -88,11 +88,14 @@ def main(
         # A process for each run: its memory is its own, and one core is what a user has at least.
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
             pending = [pool.submit(measure, *key, steps, episodes, data_root, base) for key in wanted]
-            for done in as_completed(pending):
-                run = done.result()
-                with runs.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(run) + "\n")
-                print(run["learner"], run["set"], f"{run['train_s']:.0f} s", file=sys.stderr, flush=True)
+            try:
+                for done in as_completed(pending):
+                    run = done.result()
+                    with runs.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(run) + "\n")
+                    print(run["learner"], run["set"], f"{run['train_s']:.0f} s", file=sys.stderr, flush=True)
+            finally:
+                pool.shutdown(cancel_futures=True)  # after an error the others need not begin
     found = read(runs)
     write_results(runs.with_name("learners.json"), rows_of(found), "make leaderboard")
     if runs == RUNS:
