@@ -32,7 +32,7 @@ class HypernetworkConfig:
     Attributes:
         directions: learned directions per adapter; a task gets a mixture of them.
         width: of the task's embedding, and of the hidden layers.
-        queries: of the attention that makes the task's embedding of its classes.
+        attention_heads: of the attention that makes the task's embedding of its classes.
         scale: first value of the learned factor of the logits.
         name_weight: how many examples a class name counts for.
         name_loss: share of the training loss in which the names alone, and not the examples, must do.
@@ -40,7 +40,7 @@ class HypernetworkConfig:
 
     directions: int = 4
     width: int = 64
-    queries: int = 4
+    attention_heads: int = 4
     scale: float = 20.0
     name_weight: float = 1.0
     name_loss: float = 0.5
@@ -68,9 +68,10 @@ class Hypernetwork(MetaLearner, name="hypernetwork"):
         self.log_scale = nn.Parameter(torch.tensor(math.log(self.config.scale)))
         self.spread = nn.LayerNorm(size, elementwise_affine=False)  # from length 1 to numbers about 1
         self.read = nn.Sequential(self.spread, nn.Linear(size, width, bias=False), nn.Tanh())
-        self.attend = nn.Linear(width, self.config.queries)
+        self.attend = nn.Linear(width, self.config.attention_heads)
         self.summarise = nn.Sequential(
-            nn.Linear(self.config.queries * width, width, bias=False), nn.LayerNorm(width, elementwise_affine=False)
+            nn.Linear(self.config.attention_heads * width, width, bias=False),
+            nn.LayerNorm(width, elementwise_affine=False),
         )
         self.mix = nn.Linear(width, len(self.written) * count, bias=False)
         self.directions = nn.ParameterList(FIRST * torch.randn(count, *own[name].shape) for name in self.written)

@@ -1,12 +1,17 @@
 """What every registered learner promises; a new learner file is tested here without a change."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
 
 from fewtext import Artifact, Collator, EpisodeSampler, EpisodeSpec, FewShotClassifier
+from fewtext.jobs.options import Data, Episodes
+from fewtext.jobs.train import Train
 from fewtext.learners import LEARNERS
+from fewtext.run import TrainConfig
 from fewtext.tensors import ABSENT, EpisodeBatch, Query, Support, TaskState, Tokens
 
 TASKS = 3
@@ -153,3 +158,8 @@ def test_it_serves_as_the_base_of_a_classifier_that_is_saved_and_loaded(learner,
     np.testing.assert_allclose(again.predict_proba(texts), expected, atol=1e-4)
     names = FewShotClassifier(learner, method="prototype", classes=["card", "flight"]).fit()
     assert set(names.predict(texts)) <= {"card", "flight"}
+
+
+def test_its_settings_are_flags_beside_those_of_training(learner):
+    others = {field.name for kind in (Train, Data, Episodes, TrainConfig) for field in fields(kind)}
+    assert not others & {field.name for field in fields(learner.Config)}  # the command gives them no prefix
