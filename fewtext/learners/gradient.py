@@ -49,19 +49,27 @@ class GradientConfig:
         name_weight: how many examples a class name counts for in a prototype.
         scale: first value of the learned factor of the logits.
         every_step: share of the training loss that is spread over the states before the last step.
-        inner_loss: what is descended: of examples under the head, which `fit`s them already where it starts from
-            their prototypes; or, with `leave_out`, of each example under prototypes without it, by the encoder alone.
+        inner_loss: what is descended: with `leave_out`, the loss of each example under prototypes without it, by the
+            encoder alone; or, with `fit`, that of all under the head, which fits them already where it starts from
+            their prototypes.
     """
 
     inner_steps: int = 2
-    inner_lr: float = 0.02
+    inner_lr: float = 0.1
     head_lr: float = 0.05
     learn_step_sizes: bool = True
     head_start: Literal["prototypes", "learned"] = "prototypes"
     name_weight: float = 1.0
     scale: float = 20.0
     every_step: float = 0.0
-    inner_loss: Literal["fit", "leave_out"] = "fit"
+    inner_loss: Literal["leave_out", "fit"] = "leave_out"
+
+
+@dataclass(frozen=True)
+class ANILConfig(GradientConfig):
+    """Settings of ANIL, whose head `fit`s all examples; see `GradientConfig`."""
+
+    inner_loss: Literal["leave_out", "fit"] = "fit"
 
 
 class FirstOrderMAML(MetaLearner, name="fomaml"):
@@ -80,8 +88,8 @@ class FirstOrderMAML(MetaLearner, name="fomaml"):
         super().__init__(encoder, config)
         if self.config.inner_loss == "leave_out" and (self.config.head_start == "learned" or not self.fast_body):
             raise LearnerError(
-                f"{self.name}: inner_loss='leave_out' adapts the encoder under prototypes. Use it with "
-                "head_start='prototypes', and not with anil."
+                f"{self.name}: inner_loss='leave_out' adapts the encoder under prototypes. With "
+                "head_start='learned', and with anil, use inner_loss='fit'."
             )
         self.log_scale = nn.Parameter(torch.tensor(math.log(self.config.scale)))
         body = encoder.task_weights or [name for name, _ in encoder.backbone.named_parameters()]
@@ -208,6 +216,7 @@ class MAML(FirstOrderMAML, name="maml"):
 class ANIL(FirstOrderMAML, name="anil"):
     """Adapt only a head by gradient steps; learn the encoder under it. State: `head` `[T, N, D]`, `class_mask`."""
 
+    Config = ANILConfig
     second_order = True  # costs next to nothing: the texts are encoded once
     fast_body = False
 

@@ -8,7 +8,6 @@ fast weights. The store is bounded: when it is full, the two entries most alike 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -24,7 +23,7 @@ from fewtext.tensors import Support, TaskState
 class MemoryConfig(GradientConfig):
     """Settings of the memory; how a task is learned otherwise, see `GradientConfig`.
 
-    What is kept is the encoder, so the encoder does the adapting: examples are left out, and the steps are large.
+    What is kept is how far the encoder has moved, so the steps are large.
 
     Attributes:
         capacity: entries at most; each is as large as the adapters.
@@ -34,7 +33,6 @@ class MemoryConfig(GradientConfig):
 
     inner_steps: int = 5
     inner_lr: float = 0.5
-    inner_loss: Literal["fit", "leave_out"] = "leave_out"
     capacity: int = 16
     nearest: int = 4
     sharpness: float = 20.0

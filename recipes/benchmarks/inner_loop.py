@@ -33,6 +33,7 @@ def fomaml(inputs: Any, start: dict[str, Any], *, bf16: bool = False) -> Any:
         head_lr=STEP_SIZE,
         learn_step_sizes=False,
         head_start="learned",
+        inner_loss="fit",
         scale=SCALE,
     )
     learner = FirstOrderMAML(episodes.fewtext_encoder(inputs, start, bf16=bf16), config)

@@ -14,12 +14,22 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 import tyro
 
-from fewtext import Collator, Encoder, EpisodeSampler, EpisodeSpec, Lora, Prototypical, TrainConfig, meta_train
+from fewtext import (
+    Collator,
+    Encoder,
+    EpisodeSampler,
+    EpisodeSpec,
+    LabeledTexts,
+    Lora,
+    Prototypical,
+    TrainConfig,
+    meta_train,
+)
 from fewtext.jobs.options import Data
 from fewtext.metrics.scores import mean_ci
 from fewtext.nn.pretrained import MINILM
@@ -27,8 +37,8 @@ from fewtext.scoring import score_learner
 from fewtext.similarity import prototypes, similarity
 
 RUNS = Path(__file__).parent / "results" / "transfer_runs.jsonl"
-SETS = ("everyday", "banking77", "clinc150", "hwu64", "liu54", "huffpost", "newsgroups20")
-SHOTS = 5  # texts per class of the target that are compared
+SETS = ("everyday", "banking77", "clinc150", "hwu64", "liu54", "huffpost")
+SHOTS, PER_CLASS = 5, 40  # texts per class of a target: that are compared, and that episodes are drawn from
 
 
 def main(
@@ -57,6 +67,11 @@ def main(
     done = {run["source"] for run in known}
     data = {card: Data(card=(card,), data_root=data_root).parts() for card in sets}
     frozen = Prototypical(Encoder.from_pretrained(base)).eval()
+    targets = {
+        (card, part): Target(data[card][part][0].at_most(PER_CLASS), frozen, episodes)
+        for card in sets
+        for part in parts
+    }
     for source in (card for card in sets if card not in done):
         unseen = [texts for card in sets for part in parts for texts in data[card][part]]
         learner = Prototypical(Encoder.from_pretrained(base, lora=Lora(rank=8, alpha=16, from_layer=3)))
@@ -65,12 +80,9 @@ def main(
         meta_train(learner, EpisodeSampler(texts, spec, exclude=unseen), TrainConfig(steps=steps))
         own = prototypes(texts, frozen.encoder)
         found = []
-        for target in sets:
-            for part in parts:
-                (asked,) = data[target][part]
-                gain = compare(learner, frozen, asked, episodes)
-                alike = similarity(prototypes(asked.at_most(SHOTS), frozen.encoder), own, source)
-                found.append({"source": source, "target": target, "part": part} | gain | asdict(alike))
+        for (card, part), target in targets.items():
+            alike = asdict(similarity(target.prototypes, own, source))
+            found.append({"source": source, "target": card, "part": part} | target.gain(learner) | alike)
         with runs.open("a", encoding="utf-8") as file:
             file.write("".join(json.dumps(run) + "\n" for run in found))
         print(
@@ -81,13 +93,24 @@ def main(
         )
 
 
-def compare(learner: Prototypical, frozen: Prototypical, texts: Any, episodes: int) -> dict[str, float]:
-    """Return the gain in points, its interval, and the frozen accuracy."""
-    sampler = EpisodeSampler(texts, EpisodeSpec(ways=min(5, len(texts.classes)), shots=1, queries=5), seed=1)
-    drawn, collator = [sampler[number] for number in range(episodes)], Collator([texts], frozen.encoder.tokenize)
-    ours, before = (score_learner(own, drawn, collator).accuracy for own in (learner, frozen))
-    gain, half = mean_ci(100 * (ours - before))
-    return {"gain": gain, "ci95": half, "frozen": float(before.mean())}
+class Target:
+    """Classes that a learner has not seen: episodes of them, and what the frozen encoder makes of these."""
+
+    def __init__(self, texts: LabeledTexts, frozen: Prototypical, episodes: int) -> None:
+        sampler = EpisodeSampler(texts, EpisodeSpec(ways=min(5, len(texts.classes)), shots=1, queries=5), seed=1)
+        self.drawn = [sampler[number] for number in range(episodes)]
+        self.collator = Collator([texts], frozen.encoder.tokenize)
+        self.frozen = self.accuracy(frozen)
+        self.prototypes = prototypes(texts.at_most(SHOTS), frozen.encoder)
+
+    def accuracy(self, learner: Prototypical) -> np.ndarray:
+        """Return the accuracy in each episode."""
+        return score_learner(learner, self.drawn, self.collator).accuracy
+
+    def gain(self, learner: Prototypical) -> dict[str, float]:
+        """Return the learner's gain in points, its interval, and the frozen accuracy."""
+        gain, half = mean_ci(100 * (self.accuracy(learner) - self.frozen))
+        return {"gain": gain, "ci95": half, "frozen": float(self.frozen.mean())}
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from fewtext import Collator, Encoder, EpisodeSampler, EpisodeSpec, Lora, Prototypical
 from fewtext.learners.gradient import FirstOrderMAML, GradientConfig
 
-CONFIG = GradientConfig(inner_steps=2, inner_lr=0.3, head_lr=0.2)
+CONFIG = GradientConfig(inner_steps=2, inner_lr=0.3, head_lr=0.2, inner_loss="fit")
 
 
 @pytest.fixture
@@ -130,7 +130,9 @@ def test_more_steps_fit_the_support_better(tiny_lora, toy):
     support = Collator([toy], tiny_lora.tokenize)([sampler[0], sampler[1]]).support
     losses = []
     for steps in (0, 2, 8):
-        learner = FirstOrderMAML(tiny_lora, GradientConfig(inner_steps=steps, inner_lr=0.02, head_lr=0.02))
+        learner = FirstOrderMAML(
+            tiny_lora, GradientConfig(inner_steps=steps, inner_lr=0.02, head_lr=0.02, inner_loss="fit")
+        )
         with torch.no_grad():
             logits = learner.predict(learner.adapt(support), support.tokens)
         losses.append(F.cross_entropy(logits.mT, support.labels).item())

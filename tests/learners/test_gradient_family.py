@@ -12,7 +12,7 @@ from fewtext.errors import LearnerError
 from fewtext.learners.gradient import ANIL, MAML, FirstOrderMAML, GradientConfig, MetaSGD
 from fewtext.learners.reptile import Reptile, ReptileConfig
 
-CONFIG = GradientConfig(inner_steps=2, inner_lr=0.001, head_lr=0.05)  # a random network is wild
+CONFIG = GradientConfig(inner_steps=2, inner_lr=0.001, head_lr=0.05, inner_loss="fit")  # a random network is wild
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_meta_sgd_has_a_step_size_for_every_weight_and_may_step_uphill(tiny_fold
 
 @pytest.mark.parametrize("head_start", ["prototypes", "learned"])
 def test_reptile_s_gradient_is_the_way_back_from_where_adaptation_ends(tiny_folder, batch, head_start):
-    config = ReptileConfig(inner_steps=3, inner_lr=0.001, head_lr=0.05, head_start=head_start)
+    config = ReptileConfig(inner_steps=3, inner_lr=0.001, head_lr=0.05, head_start=head_start, inner_loss="fit")
     learner = learner_on(tiny_folder, config, kind=Reptile)
     own, tasks = dict(learner.encoder.backbone.named_parameters()), len(batch.support.labels)
     scale, (head_lr, inner_lr) = learner.log_scale.detach().exp(), learner.log_step_sizes[0, :2].exp().tolist()
