@@ -6,13 +6,12 @@ import difflib
 import json
 import logging
 import os
-import platform
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from importlib import metadata
-from typing import Annotated, Any
+from typing import Any
 
 import datasets
 import tyro
@@ -20,14 +19,13 @@ from accelerate import PartialState
 from sklearn.exceptions import NotFittedError
 from transformers.utils.logging import disable_progress_bar
 
-from fewtext.artifact import describe
-from fewtext.data.card import DataCard
 from fewtext.errors import FewtextError
 from fewtext.jobs.distill import Distill, distill
 from fewtext.jobs.doctor import Doctor, doctor
 from fewtext.jobs.edit import Edit, edit
 from fewtext.jobs.explain import Explain, explain
 from fewtext.jobs.fit import Fit, fit
+from fewtext.jobs.info import Info, info
 from fewtext.jobs.launch import started_processes
 from fewtext.jobs.predict import Predict, predict
 from fewtext.jobs.push import Push, push
@@ -35,20 +33,9 @@ from fewtext.jobs.suggest import Suggest, suggest
 from fewtext.jobs.test import Test, test
 from fewtext.jobs.train import Train, train
 from fewtext.learners import LEARNERS, learner_class
-from fewtext.results import PACKAGES, table
+from fewtext.results import table
 
 FLAT = (tyro.conf.OmitArgPrefixes,)
-
-
-@dataclass(frozen=True)
-class Info:
-    """Describe an artifact without loading its weights; without one, what is installed.
-
-    Attributes:
-        artifact: folder or hub id of a meta-trained learner or a classifier, or the name of a data card.
-    """
-
-    artifact: Annotated[str | None, tyro.conf.Positional] = None
 
 
 def _train(arguments: Sequence[str]) -> None:
@@ -141,27 +128,11 @@ def _push(arguments: Sequence[str]) -> None:
 
 
 def _info(arguments: Sequence[str]) -> None:
-    options = _parse(Info, "info", arguments)
-    if options.artifact is None:
-        versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
-        _print(f"{versions}, Python {platform.python_version()}")
-        _print(f"learners: {', '.join(sorted(LEARNERS))}")
-        _print(f"data cards: {', '.join(DataCard.names())}")
-    elif options.artifact in DataCard.names():
-        _print_json(vars(DataCard.read(options.artifact)))
+    found = info(_parse(Info, "info", arguments))
+    if isinstance(found, str):
+        _print(found)
     else:
-        description = describe(options.artifact)
-        _print_json({"heads": _heads(description)} | description)
-
-
-def _heads(description: Mapping[str, Any]) -> dict[str, str]:
-    """Return the heads by `method`: those that a base brings, or the one that a classifier has."""
-    learner, settings = (description.get(key) for key in ("learner", "settings"))  # a stranger's may be anything
-    name = str(learner.get("name")) if isinstance(learner, dict) else ""
-    own = (LEARNERS[name].__doc__ or "").split(" State:")[0] if name in LEARNERS else "unknown to this fewtext"
-    heads = {"linear": "logistic regression on its embeddings", "prototype": f"that of the learner {name}: {own}"}
-    method = settings.get("method") if isinstance(settings, dict) else None
-    return {method: heads[method]} if method in ("linear", "prototype") else heads
+        _print_json(found)
 
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int | None], str]] = {
@@ -175,7 +146,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int | None], str]] = {
     "distill": (partial(_fit, Distill, distill), "teach a classifier's answers to a smaller one"),
     "doctor": (_doctor, "examine labelled texts before learning from them"),
     "push": (_push, "push a learner or a classifier to the hub"),
-    "info": (_info, "describe an artifact, a data card, or this installation"),
+    "info": (_info, "describe an artifact, a data card, or this installation; say what to meta-train on"),
 }
 
 HELP = """usage: fewtext COMMAND [OPTIONS]

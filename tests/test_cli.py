@@ -145,6 +145,19 @@ def test_info_describes_an_artifact_a_card_and_the_installation(fitted, capsys):
     assert "prototypical" in said(capsys)
 
 
+def test_info_says_which_sources_are_worth_meta_training_on(tiny_folder, table, capsys):
+    command = ["info", str(table), "--similarity", "everyday", "--base", str(tiny_folder)]
+    assert main(command) == 0
+    shown = said(capsys)
+    assert "expected gain" in shown
+    assert "everyday/train" in shown
+    assert main([*command, "--json"]) == 0
+    (found,) = json.loads(said(capsys))
+    assert found["verdict"] in ("likely to help", "may help", "likely to hurt")
+    assert main(["info", "--similarity", "everyday"]) == 1
+    assert "Name the texts first" in capsys.readouterr().err
+
+
 TRAIN = "--steps 4 --meta-batch 2 --ways 4 --queries 2 --validate-every 2 --validation-episodes 5 --lora-rank 2"
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fewtext import LabeledTexts
-from fewtext.similarity import prototypes, similarities, similarity
+from fewtext.similarity import Similarity, prototypes, similarities, similarity
 
 
 def rows(*angles):
@@ -39,3 +39,13 @@ def test_the_nearest_source_comes_first(tiny, toy):
     assert [own.source for own in found] == ["near", "far"]
     assert found[0].nearness == pytest.approx(1.0, abs=1e-5)
     assert prototypes(near, tiny).shape == (4, tiny.dimension)
+
+
+@pytest.mark.parametrize(
+    ("nearness", "gain", "verdict"),
+    [(0.6, 2.24, "likely to help"), (0.4, 0.54, "may help"), (0.1, -2.02, "likely to hurt")],
+)
+def test_near_sources_are_expected_to_help_and_far_ones_to_hurt(nearness, gain, verdict):
+    found = Similarity("source", 10, nearness, shared=0.2, confusion=0.5)
+    assert found.expected_gain == pytest.approx(gain, abs=0.01)
+    assert found.verdict == verdict

@@ -1,23 +1,29 @@
 """Which source helps which target: meta-training on each, tested on unseen classes of all, beside prototype geometry.
 
     python recipes/benchmarks/transfer.py --data-root data
+    python recipes/benchmarks/transfer.py --report-only
 
 A prototypical learner is meta-trained on the training classes of one set and compared with the frozen encoder on
 classes of every set, on the same episodes. Texts of the target are left out of the training. Beside each gain stands
 what `fewtext.similarity` says of the pair, from five texts for each of the target's classes. Runs are kept in
-`results/transfer_runs.jsonl`.
+`results/transfer_runs.jsonl`. What `fewtext info --similarity` expects of a source is chosen on the validation
+classes, and checked on the test classes, which the table in the README is about.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 import tyro
+from report import put_table
+from scipy.stats import spearmanr
 
 from fewtext import (
     Collator,
@@ -27,14 +33,18 @@ from fewtext import (
     LabeledTexts,
     Lora,
     Prototypical,
+    Row,
     TrainConfig,
     meta_train,
+    write_results,
 )
 from fewtext.jobs.options import Data
 from fewtext.metrics.scores import mean_ci
 from fewtext.nn.pretrained import MINILM
 from fewtext.scoring import score_learner
-from fewtext.similarity import prototypes, similarity
+from fewtext.similarity import NEAR, prototypes, similarity
+
+Run: TypeAlias = dict[str, Any]
 
 RUNS = Path(__file__).parent / "results" / "transfer_runs.jsonl"
 SETS = ("everyday", "banking77", "clinc150", "hwu64", "liu54", "huffpost")
@@ -50,8 +60,9 @@ def main(
     data_root: Path | None = None,
     base: str = MINILM,
     runs: Path = RUNS,
+    report_only: bool = False,
 ) -> None:
-    """Run what is missing.
+    """Run what is missing, then write the report.
 
     Args:
         sets: data cards, sources and targets alike; split 1 of their classes.
@@ -60,11 +71,34 @@ def main(
         parts: classes of the targets: predictors are chosen on the former and checked on the latter.
         data_root: folder in which data cards find their data.
         base: hub id or folder of the encoder.
-        runs: file that keeps the runs.
+        runs: file that keeps the runs; the report stands beside it.
+        report_only: run nothing.
     """
+    if not report_only:
+        measure(sets, steps, episodes, parts, data_root, base, runs)
+    found = read(runs)
+    write_results(runs.with_name("transfer.json"), rows_of(found), "python recipes/benchmarks/transfer.py")
+    if runs == RUNS:
+        put_table(RUNS.parents[1] / "README.md", text_of(found), "transfer.py")
+
+
+def read(runs: Path) -> list[Run]:
+    """Return the runs that are kept."""
+    return [json.loads(line) for line in runs.read_text("utf-8").splitlines()] if runs.is_file() else []
+
+
+def measure(
+    sets: tuple[str, ...],
+    steps: int,
+    episodes: int,
+    parts: tuple[str, ...],
+    data_root: Path | None,
+    base: str,
+    runs: Path,
+) -> None:
+    """Meta-train on each source that has no runs yet, and keep what it brings every target."""
     torch.set_num_threads(1)
-    known = [json.loads(line) for line in runs.read_text("utf-8").splitlines()] if runs.is_file() else []
-    done = {run["source"] for run in known}
+    done = {run["source"] for run in read(runs)}
     data = {card: Data(card=(card,), data_root=data_root).parts() for card in sets}
     frozen = Prototypical(Encoder.from_pretrained(base)).eval()
     targets = {
@@ -111,6 +145,53 @@ class Target:
         """Return the learner's gain in points, its interval, and the frozen accuracy."""
         gain, half = mean_ci(100 * (self.accuracy(learner) - self.frozen))
         return {"gain": gain, "ci95": half, "frozen": float(self.frozen.mean())}
+
+
+def predictor(runs: Sequence[Run]) -> tuple[float, float]:
+    """Return what is gained at nearness 0 and more of it for each unit, in points: least squares over these pairs."""
+    by_nearness, at_zero = np.polyfit([run["nearness"] for run in runs], [run["gain"] for run in runs], 1)
+    return float(at_zero), float(by_nearness)
+
+
+def rows_of(runs: Sequence[Run]) -> list[Row]:
+    """Return the gain of every pair, and of each part of the classes how well nearness tells which source helps."""
+    rows = [
+        Row(f"{run['target']}/{run['part']}/after {run['source']}", run["gain"], "points", run["ci95"])
+        for run in runs
+    ]
+    for part in sorted({run["part"] for run in runs}, reverse=True):
+        own = [run for run in runs if run["part"] == part]
+        targets = [[run for run in own if run["target"] == target] for target in sorted({r["target"] for r in own})]
+        for name, gains in {
+            "nearest source": [max(pairs, key=lambda run: run["nearness"])["gain"] for pairs in targets],
+            "best source": [max(run["gain"] for run in pairs) for pairs in targets],
+            "any source": [run["gain"] for run in own],
+        }.items():
+            rows.append(Row(f"all targets/{part}/{name}", float(np.mean(gains)), "points", n=len(gains)))
+        order = spearmanr([run["nearness"] for run in own], [run["gain"] for run in own]).statistic
+        rows.append(Row(f"all targets/{part}/rank correlation of nearness and gain", order, "ρ", n=len(own)))
+        for near, pairs in {
+            f"from {NEAR}": [run for run in own if run["nearness"] >= NEAR],
+            f"below {NEAR}": [run for run in own if run["nearness"] < NEAR],
+        }.items():
+            for word, sign in {"better": 1, "worse": -1}.items():
+                count = sum(sign * run["gain"] > run["ci95"] for run in pairs)
+                rows.append(Row(f"nearness {near}/{part}/certainly {word}", count, "pairs", n=len(pairs)))
+    return rows
+
+
+def text_of(runs: Sequence[Run]) -> str:
+    """Return the gains on test classes as a table: a row for each target, a column for each source, nearest bold."""
+    own = {(run["target"], run["source"]): run for run in runs if run["part"] == "test"}
+    sources = list(dict.fromkeys(source for _, source in own))
+    lines = [f"| tested on | {' | '.join(sources)} |", "|---" * (1 + len(sources)) + "|"]
+    for target in dict.fromkeys(target for target, _ in own):
+        pairs = [own[target, source] for source in sources if (target, source) in own]
+        nearest = max(pairs, key=lambda run: run["nearness"])
+        cells = [f"{run['gain']:+.1f} ± {run['ci95']:.1f} ({run['nearness']:.2f})" for run in pairs]
+        cells = [f"**{cell}**" if run is nearest else cell for run, cell in zip(pairs, cells, strict=True)]
+        lines.append(f"| {target} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
