@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fewtext.data.collate import labels_of, ragged
-from fewtext.embedding import remembered
+from fewtext.embedding import NO_PARAPHRASES, Paraphrases, averaged, remembered, ways
 from fewtext.learners.base import MetaLearner
 from fewtext.nn.encoder import Encoder
 from fewtext.nn.logistic import TOLERANCE, fit_logistic, probabilities
@@ -56,11 +56,13 @@ class Examples:
         labels: np.ndarray,
         words: Sequence[str],
         *,
+        paraphrases: Paraphrases = NO_PARAPHRASES,
         windows: bool = False,
     ) -> Examples:
-        """Embed n texts with labels `[n]` or `[n, N]` and the words of N classes, "" for none."""
+        """Embed n texts with labels `[n]` or `[n, N]`, their paraphrases, and the words of N classes, "" for none."""
         named = [number for number, word in enumerate(words) if word]
-        vectors = remembered(encoder, [*texts, *(words[number] for number in named)], windows=windows)
+        everything = [*texts, *(words[number] for number in named)]
+        vectors = averaged(encoder, everything, paraphrases, windows=windows)
         own = np.eye(len(words), dtype=bool)[named] if labels.ndim == 2 else np.array(named, dtype=np.int64)
         return cls(vectors.cpu(), torch.from_numpy(np.concatenate([labels, own])), len(named), len(words))
 
@@ -150,17 +152,25 @@ def most_alike(means: Tensor, pairs: int) -> list[tuple[int, int, float]]:
 
 
 def fit_own(
-    learner: MetaLearner, texts: Sequence[str], labels: np.ndarray, words: Sequence[str], about: str | None = None
+    learner: MetaLearner,
+    texts: Sequence[str],
+    labels: np.ndarray,
+    words: Sequence[str],
+    about: str | None = None,
+    *,
+    paraphrases: Paraphrases = NO_PARAPHRASES,
 ) -> TaskState:
     """Return the learner's own head for n texts with labels `[n]` and the words of N classes, "" for none.
 
-    `about` says in a sentence what the texts are about, to those learners that read it.
+    Paraphrases are more texts to it. `about` says in a sentence what the texts are about, to those learners that
+    read it.
     """
+    texts, owners = ways(texts, paraphrases)
     tokenize = learner.encoder.tokenize
     names = [tokenize([word])[0] if word else [] for word in words]
     mask = torch.ones(1, len(words), dtype=torch.bool)
     told = ragged([tokenize([about])]) if about else None
-    support = Support(ragged([tokenize(texts)]), labels_of([labels]), ragged([names]), mask, told)
+    support = Support(ragged([tokenize(texts)]), labels_of([labels[owners]]), ragged([names]), mask, told)
     with torch.no_grad():
         return learner.adapt(support.to(learner.encoder.device))
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from fewtext.data.collate import labels_of, ragged
-from fewtext.embedding import unit
+from fewtext.embedding import NO_PARAPHRASES, Paraphrases, unit, ways
 from fewtext.heads import Examples, fit_linear, nearest
 from fewtext.learners.base import MetaLearner
 from fewtext.learners.prototypical import Prototypical
@@ -50,7 +50,14 @@ class RefineConfig:
 
 
 def refine(
-    learner: MetaLearner, texts: Sequence[str], labels: np.ndarray, words: Sequence[str], C: float, *, check: bool
+    learner: MetaLearner,
+    texts: Sequence[str],
+    labels: np.ndarray,
+    words: Sequence[str],
+    C: float,
+    *,
+    check: bool,
+    paraphrases: Paraphrases = NO_PARAPHRASES,
 ) -> tuple[MetaLearner, dict[str, Any]]:
     """Return a learner on a refined encoder, or the one given, and what a model card says about it.
 
@@ -61,18 +68,21 @@ def refine(
         words: the name of each of the N classes, "" for none.
         C: inverse regularisation strength of the linear head that is to stand on it.
         check: refine on all but one text per class first, and keep it only if these get more right answers.
+        paraphrases: of the texts.
     """
     config = schedule(labels, len(words))
     if not check or config.steps == SHORT:
-        return refined(learner, texts, labels, words, config), {"refined": {"steps": config.steps}}
+        own = refined(learner, texts, labels, words, config, paraphrases=paraphrases)
+        return own, {"refined": {"steps": config.steps}}
     held, rest = left_out(labels)
     known = [texts[int(row)] for row in rest]
     right = []
-    for candidate in (learner, refined(learner, known, labels[rest], words)):
-        logits, _ = held_out_answers(candidate, texts, labels, words, C, held, rest)
+    for candidate in (learner, refined(learner, known, labels[rest], words, paraphrases=paraphrases)):
+        logits, _ = held_out_answers(candidate, texts, labels, words, C, held, rest, paraphrases=paraphrases)
         right.append(float((logits.argmax(dim=1).numpy() == labels[held]).mean()))
     facts = {"held_out": len(held), "frozen": right[0], "refined": right[1], "kept": right[1] > right[0]}
-    return (refined(learner, texts, labels, words) if facts["kept"] else learner), {"refined": facts}
+    kept = refined(learner, texts, labels, words, paraphrases=paraphrases) if facts["kept"] else learner
+    return kept, {"refined": facts}
 
 
 def held_out_answers(
@@ -84,13 +94,15 @@ def held_out_answers(
     held: np.ndarray,
     rest: np.ndarray,
     *,
+    paraphrases: Paraphrases = NO_PARAPHRASES,
     windows: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Return logits `[m, N]` of the texts at `held` by a linear head of those at `rest`, and their likeness.
 
     That is their cosine similarity to the nearest class mean, `[m]`.
     """
-    examples = Examples.of(learner.encoder, [texts[int(row)] for row in rest], labels[rest], words, windows=windows)
+    known = [texts[int(row)] for row in rest]
+    examples = Examples.of(learner.encoder, known, labels[rest], words, paraphrases=paraphrases, windows=windows)
     head = fit_linear(examples, C)
     vectors = unit(learner.encoder, [texts[int(row)] for row in held], windows=windows).cpu()
     return F.linear(vectors, head["weight"], head["bias"]), nearest(vectors, head["means"])
@@ -115,6 +127,8 @@ def refined(
     labels: np.ndarray,
     words: Sequence[str],
     config: RefineConfig | None = None,
+    *,
+    paraphrases: Paraphrases = NO_PARAPHRASES,
 ) -> Prototypical:
     """Return a learner on a refined copy of the learner's encoder; the learner itself stays as it is.
 
@@ -124,11 +138,15 @@ def refined(
         labels: `[n]`, class numbers.
         words: the name of each of the N classes, "" for none.
         config: settings.
+        paraphrases: of the texts; one of the ways to say a text is drawn whenever it is.
     """
     config = config or RefineConfig()
     own = Prototypical(_trainable_copy(learner.encoder, config)).to(learner.encoder.device)
     own.facts = learner.facts
-    tokens, names = own.encoder.tokenize(texts), [own.encoder.tokenize([word])[0] if word else [] for word in words]
+    said, owners = ways(texts, paraphrases)
+    tokens, names = own.encoder.tokenize(said), [own.encoder.tokenize([word])[0] if word else [] for word in words]
+    counts = np.bincount(owners)
+    first = np.cumsum(counts) - counts  # the place of each text itself, before its paraphrases
     by_class = [np.flatnonzero(labels == number) for number in range(len(words))]
     # A class of one text and no name has nothing to be compared with.
     classes = [number for number, rows in enumerate(by_class) if len(rows) + bool(names[number]) > 1]
@@ -139,8 +157,9 @@ def refined(
         generator = np.random.default_rng((config.seed, step))
         drawn = generator.permutation(classes)[: config.ways]
         pairs = [generator.permutation(by_class[number])[:2] for number in drawn]
-        query = [pair[0] for pair in pairs]
-        support = [(place, pair[1]) for place, pair in enumerate(pairs) if len(pair) > 1]
+        chosen = first + generator.integers(counts) if len(said) > len(texts) else first  # one way to say each text
+        query = [chosen[pair[0]] for pair in pairs]
+        support = [(place, chosen[pair[1]]) for place, pair in enumerate(pairs) if len(pair) > 1]
         batch = EpisodeBatch(
             Support(
                 ragged([[tokens[row] for _, row in support]]),

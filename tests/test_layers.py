@@ -65,11 +65,12 @@ MAY_IMPORT = {
         "nn",
         "refine",
         "results",
+        "similarity",
         "suggest",
         "testing",
         "training",
     },
-    "cli": {"artifact", "data", "errors", "jobs", "learners", "results"},
+    "cli": {"errors", "jobs", "learners", "results"},
     "__main__": {"cli"},
     "__init__": {"TYPE_CHECKING only"},
 }

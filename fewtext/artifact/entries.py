@@ -143,8 +143,12 @@ def are_texts(value: Any, ways: int, several: bool) -> bool:
             lambda own: isinstance(own, list) and len(own) == 2 and is_class(own[0]) and text(own[1]), most=ways
         ),
         "out_of_scope": _list(text, most=count),
+        "paraphrases": _list(
+            lambda own: isinstance(own, list) and len(own) == 2 and text(own[0]) and _list(text, most=count)(own[1]),
+            most=count,
+        ),
     }
-    if not isinstance(value, dict) or value.keys() != allowed.keys():
+    if not isinstance(value, dict) or value.keys() | {"paraphrases"} != allowed.keys():  # which older ones lack
         return False
     sound = all(allowed[key](own) for key, own in value.items())
     return sound and len(value["texts"]) == len(value["labels"])

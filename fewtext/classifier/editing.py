@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -83,13 +83,15 @@ class Editable:
         changed = self._state().facts.get("refined", {}).get("changed_since", 0)
         return changed > 0 and changed >= STALE * len(self.supports_.texts)
 
-    def add_examples(self, texts: Iterable[str], labels: Iterable[Any]) -> Self:
-        """Learn from more texts; a label that is new becomes a class.
+    def add_examples(
+        self, texts: Iterable[str], labels: Iterable[Any], *, paraphrases: Mapping[str, Iterable[str]] | None = None
+    ) -> Self:
+        """Learn from more texts, with paraphrases as in `fit`; a label that is new becomes a class.
 
         Raises:
             DataError: as in `fit`.
         """
-        return self._edit(self.supports_.added(texts, labels))
+        return self._edit(self.supports_.added(texts, labels, paraphrases))
 
     def remove_examples(self, texts: Iterable[str]) -> Self:
         """Learn from fewer texts; a class goes with its last one, unless it is described.

@@ -89,7 +89,12 @@ class FewShotClassifier(Answering, Editable, Explaining, Suggesting, Publishable
         self.device = device
 
     def fit(
-        self, texts: Iterable[str] = (), labels: Iterable[Any] = (), *, out_of_scope: Iterable[str] = ()
+        self,
+        texts: Iterable[str] = (),
+        labels: Iterable[Any] = (),
+        *,
+        out_of_scope: Iterable[str] = (),
+        paraphrases: Mapping[str, Iterable[str]] | None = None,
     ) -> FewShotClassifier:
         """Learn from labelled texts.
 
@@ -97,6 +102,7 @@ class FewShotClassifier(Answering, Editable, Explaining, Suggesting, Publishable
             texts: n texts; none are needed where `classes` are given.
             labels: the label of each, or a list of its labels where it may have several, or none.
             out_of_scope: texts that belong to no class; they set the threshold of `classify`.
+            paraphrases: other ways to say some of the texts, by text; a text and its paraphrases count as one.
 
         Raises:
             DataError: texts that are not strings or empty, missing labels, fewer than two classes.
@@ -107,7 +113,8 @@ class FewShotClassifier(Answering, Editable, Explaining, Suggesting, Publishable
         settings.check()
         if not isinstance(self.hierarchy or "", str):
             raise LearnerError(f"hierarchy={self.hierarchy!r}: it must be a string such as '/', or None.")
-        supports = Supports.of(texts, labels, self.classes, self.label_descriptions, out_of_scope)
+        given = self.classes, self.label_descriptions, out_of_scope, paraphrases
+        supports = Supports.of(texts, labels, *given)
         base = self.base if self.base is not None else best_local_base()
         learner = load_base(base)
         learner.to(_device(self.device))

@@ -125,9 +125,10 @@ class Fitted:
             return None
         known, config = supports.rows(rest), schedule(numbers, len(words))
         with fast_matmul():
-            learner = refined(self.unrefined(), known.texts, numbers[rest], words, config)
-            own, windows = self.settings, self.settings.windows
-            found = held_out_answers(learner, supports.texts, numbers, words, own.C, held, rest, windows=windows)
+            said, own = supports.paraphrases, self.settings
+            learner = refined(self.unrefined(), known.texts, numbers[rest], words, config, paraphrases=said)
+            asked = learner, supports.texts, numbers, words, own.C, held, rest
+            found = held_out_answers(*asked, paraphrases=said, windows=own.windows)
         return HeldOut(*found, torch.from_numpy(numbers[held]))
 
     def examples(self, supports: Supports) -> Examples:
@@ -135,7 +136,8 @@ class Fitted:
         words = supports.words(self.settings.names)
         encoder, windows = self.learner.encoder, self.settings.windows
         with fast_matmul():
-            return Examples.of(encoder, supports.texts, supports.numbers(), words, windows=windows)
+            said, numbers = supports.paraphrases, supports.numbers()
+            return Examples.of(encoder, supports.texts, numbers, words, paraphrases=said, windows=windows)
 
     def held_out(self, texts: tuple[str, ...] | list[str], labels: np.ndarray | None = None) -> HeldOut:
         """Return the answers to texts, with their class numbers `[n]` if they have any."""
@@ -212,18 +214,21 @@ def fitted(
     """
     words, numbers = supports.checked().words(settings.names), supports.numbers()
     start, tried, device = time.perf_counter(), {}, learner.encoder.device
+    said, windows = supports.paraphrases, settings.windows
     if supports.several and (settings.refine or settings.method != "linear"):
         raise DataError("texts with several labels need method='linear' without refine.")
     with fast_matmul():
         if settings.refine and supports.texts:
             check, plain = settings.refine == "auto", learner.encoder.lora is None
-            learner, tried = refine(learner, supports.texts, numbers, words, settings.C, check=check)
+            learner, tried = refine(
+                learner, supports.texts, numbers, words, settings.C, check=check, paraphrases=said
+            )
             tried["refined"]["plain_base"] = plain
         if settings.method == "linear":
-            examples = Examples.of(learner.encoder, supports.texts, numbers, words, windows=settings.windows)
-            head = fit_linear(examples, settings.C)
+            given = learner.encoder, supports.texts, numbers, words
+            head = fit_linear(Examples.of(*given, paraphrases=said, windows=windows), settings.C)
         else:
-            head = fit_own(learner, supports.texts, numbers, words, settings.about)
+            head = fit_own(learner, supports.texts, numbers, words, settings.about, paraphrases=said)
     head = {name: tensor.to(device) for name, tensor in head.items()}
     seconds = time.perf_counter() - start
     means = head["means"] if "weight" in head else None  # a learner's own head may call anything so

@@ -77,10 +77,12 @@ def _texts(supports: Supports) -> dict[str, Any]:
         "labels": list(labels),
         "descriptions": [[number[label], words] for label, words in supports.descriptions.items()],
         "out_of_scope": list(supports.out_of_scope),
+        "paraphrases": [[text, list(ways)] for text, ways in supports.paraphrases.items()],
     }
 
 
 def _supports(found: Any, classes: tuple[Any, ...]) -> Supports:
     labels = [[classes[n] for n in own] if isinstance(own, list) else classes[own] for own in found["labels"]]
     descriptions = {classes[place]: words for place, words in found["descriptions"]}
-    return Supports.of(found["texts"], labels, classes, descriptions, found["out_of_scope"])
+    paraphrases = dict(found.get("paraphrases", ()))
+    return Supports.of(found["texts"], labels, classes, descriptions, found["out_of_scope"], paraphrases)

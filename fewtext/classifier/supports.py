@@ -9,7 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from fewtext.data.checks import check_pairs, checked_label, checked_labels, checked_text, checked_texts, column
+from fewtext.data.checks import (
+    check_pairs,
+    checked_label,
+    checked_labels,
+    checked_paraphrases,
+    checked_text,
+    checked_texts,
+    column,
+)
 from fewtext.data.texts import normalise, readable
 from fewtext.errors import DataError
 
@@ -25,6 +33,7 @@ class Supports:
         several: whether a text may have several labels, or none.
         descriptions: words for a label that say more than the label does.
         out_of_scope: texts that belong to no class.
+        paraphrases: other ways to say a text, which count as one text with it.
     """
 
     texts: tuple[str, ...]
@@ -33,6 +42,7 @@ class Supports:
     several: bool = False
     descriptions: Mapping[Any, str] = field(default_factory=dict)
     out_of_scope: tuple[str, ...] = ()
+    paraphrases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -42,12 +52,13 @@ class Supports:
         classes: Iterable[Any] | None = None,
         descriptions: Mapping[Any, str] | None = None,
         out_of_scope: Iterable[str] = (),
+        paraphrases: Mapping[str, Iterable[str]] | None = None,
     ) -> Supports:
         """Check what a user gives.
 
         Raises:
             DataError: not one label per text, something that is no text or no label, a label or a description
-                outside `classes`, or fewer than two classes.
+                outside `classes`, paraphrases of another text, or fewer than two classes.
         """
         texts, outside = list(column(texts)), list(column(out_of_scope))
         rows = checked_texts(texts) if texts or classes is None else []
@@ -63,7 +74,8 @@ class Supports:
             raise DataError(f"label_descriptions: no class {next(iter(unknown))!r} among the labels.")
         spoken = {label: checked_text(words, f"description of {label!r}") for label, words in descriptions.items()}
         outside = checked_texts(outside) if outside else []
-        return cls(tuple(rows), tuple(values), _sorted(known), several, spoken, tuple(outside)).checked()
+        said = checked_paraphrases(paraphrases or {}, {*rows})
+        return cls(tuple(rows), tuple(values), _sorted(known), several, spoken, tuple(outside), said).checked()
 
     def checked(self) -> Supports:
         """Return these supports if they make a classifier.
@@ -111,8 +123,9 @@ class Supports:
 
     def rows(self, chosen: Sequence[int] | np.ndarray) -> Supports:
         """Return the texts at these places; the classes stay."""
-        texts = tuple(self.texts[row] for row in chosen)
-        return replace(self, texts=texts, labels=tuple(self.labels[row] for row in chosen))
+        texts, labels = (tuple(own[row] for row in chosen) for own in (self.texts, self.labels))
+        said = {text: self.paraphrases[text] for text in texts if text in self.paraphrases}
+        return replace(self, texts=texts, labels=labels, paraphrases=said)
 
     def place(self, text: str) -> list[int]:
         """Return where a text stands, as written or, if it is nowhere so, but for case, width and spaces.
@@ -126,7 +139,9 @@ class Supports:
             return found
         raise DataError(f"no text {text!r:.80} among the {len(self.texts)} that this classifier was fitted to.")
 
-    def added(self, texts: Iterable[str], labels: Iterable[Any]) -> Supports:
+    def added(
+        self, texts: Iterable[str], labels: Iterable[Any], paraphrases: Mapping[str, Iterable[str]] | None = None
+    ) -> Supports:
         """Return these and more texts; labels that are new become classes."""
         rows = checked_texts(texts)
         several, values = _checked(labels)
@@ -136,7 +151,9 @@ class Supports:
         new = {label for value in values for label in (value if several else (value,))}
         checked_labels([*self.classes, *new])  # all of one kind
         classes = _sorted({*self.classes, *new})
-        return replace(self, texts=(*self.texts, *rows), labels=(*self.labels, *values), classes=classes)
+        texts, values = (*self.texts, *rows), (*self.labels, *values)
+        said = {**self.paraphrases, **checked_paraphrases(paraphrases or {}, {*texts})}
+        return replace(self, texts=texts, labels=values, classes=classes, paraphrases=said)
 
     def without(self, texts: Iterable[str]) -> Supports:
         """Return these without some texts; a class goes with its last one, unless it is described."""
@@ -144,19 +161,23 @@ class Supports:
         return self.rows([row for row in range(len(self.texts)) if row not in gone])._pruned(self)
 
     def forgotten(self, text: str) -> tuple[Supports, list[str]]:
-        """Return these without a text, out of scope or not, and all the ways in which it was written."""
+        """Return these without a text, out of scope or a paraphrase or not, and all that went with it."""
         wanted = normalise(checked_text(text, "the text"))
-        ways = [own for own in (*self.texts, *self.out_of_scope) if normalise(own) == wanted]
-        if not ways:
+        everything = (*self.texts, *self.out_of_scope, *(way for own in self.paraphrases.values() for way in own))
+        gone = {own for own in everything if normalise(own) == wanted}
+        if not gone:
             self.place(text)  # raises
-        kept = self.rows([row for row, own in enumerate(self.texts) if own not in ways])._pruned(self)
-        return replace(kept, out_of_scope=tuple(own for own in self.out_of_scope if own not in ways)), ways
+        kept = self.rows([row for row, own in enumerate(self.texts) if own not in gone])._pruned(self)
+        outside = tuple(own for own in self.out_of_scope if own not in gone)
+        said = {own: tuple(way for way in ways if way not in gone) for own, ways in kept.paraphrases.items()}
+        more = {way for own in gone for way in self.paraphrases.get(own, ())}
+        return replace(kept, out_of_scope=outside, paraphrases=said), sorted(gone | more)
 
     def relabelled(self, text: str, label: Any) -> Supports:
         """Return these with another label for a text."""
         places = set(self.place(text))
         kept = self.rows([row for row in range(len(self.texts)) if row not in places])
-        moved = kept.added([self.texts[row] for row in sorted(places)], [label] * len(places))
+        moved = kept.added([self.texts[row] for row in sorted(places)], [label] * len(places), self.paraphrases)
         order = np.argsort([*(row for row in range(len(self.texts)) if row not in places), *sorted(places)])
         return moved.rows(order)._pruned(self)
 

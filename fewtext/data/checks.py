@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Container, Iterable, Iterator, Mapping, Sized
 from itertools import count, islice
 from typing import Any
 
@@ -57,6 +57,22 @@ def checked_text(text: Any, where: str) -> str:
     if not text.strip():
         raise DataError(f"{where} is empty. Drop it, or give it words.")
     return str(text)  # NumPy's strings say more than their text when they are shown
+
+
+def checked_paraphrases(given: Mapping[str, Iterable[str]], texts: Container[str]) -> dict[str, tuple[str, ...]]:
+    """Return other ways to say some of the texts, by text.
+
+    Raises:
+        DataError: no mapping, a text that is not there, or a paraphrase that is empty or no string.
+    """
+    if not isinstance(given, Mapping):
+        raise DataError(f"paraphrases must be lists of texts by text, got {type(given).__name__}.")
+    found = {}
+    for text, ways in given.items():
+        if text not in texts:
+            raise DataError(f"paraphrases: no text {text!r:.80} among those to learn from.")
+        found[str(text)] = tuple(checked_text(way, f"a paraphrase of {text!r:.80}") for way in column(ways))
+    return {text: ways for text, ways in found.items() if ways}
 
 
 def batches(texts: Iterable[str], size: int) -> Iterator[tuple[int, list[str]]]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import datasets
 import pandas
@@ -34,6 +34,7 @@ def load_texts(
     *,
     text_column: str | None = None,
     label_column: str | None = None,
+    paraphrase_columns: Sequence[str] = (),
     split: str | None = None,
     config: str | None = None,
     revision: str | None = None,
@@ -50,6 +51,7 @@ def load_texts(
             `datasets.Dataset` or `DatasetDict`, or a pair `(texts, labels)`.
         text_column: column of the texts; guessed from `TEXT_COLUMNS` by default.
         label_column: column of the labels (ClassLabel, string or integer); guessed from `LABEL_COLUMNS`.
+        paraphrase_columns: columns of other ways to say the text, one in a cell, or a list; it may be empty.
         split: only this row split; by default all, each text remembering its own.
         config: configuration of a hub data set.
         revision: commit, branch or tag of a hub data set.
@@ -80,12 +82,17 @@ def load_texts(
     if split is not None and split not in names:
         raise DataError(f"{name}: no {split!r} rows; the row splits are {sorted(names)}.")
     texts, labels, partition = [], [], []
+    paraphrases: dict[str, tuple[str, ...]] = {}
     for key, part in [(key, part) for key, part in parts if split in (None, key)]:
         new_texts, new_labels = _columns(part, text_column, label_column, name)
         texts += new_texts
         labels += new_labels
         partition += [key] * len(new_texts)
-    return LabeledTexts.of(
+        for column in paraphrase_columns:
+            cells = part[choose_column(part.column_names, "paraphrase", column, name)][:]
+            for text, cell in zip(new_texts, cells, strict=True):
+                paraphrases[text] = (*paraphrases.get(text, ()), *_ways(cell, f"{name}, column {column!r}"))
+    loaded = LabeledTexts.of(
         texts,
         labels,
         name=name,
@@ -93,6 +100,7 @@ def load_texts(
         partition=partition if len(names) > 1 and split is None else None,
         descriptions=descriptions,
     )
+    return replace(loaded, paraphrases={text: ways for text, ways in paraphrases.items() if ways})
 
 
 def card_texts(card: DataCard, data_root: str | Path | None = None) -> LabeledTexts:
@@ -215,7 +223,17 @@ def _columns(rows: datasets.Dataset, text: str | None, label: str | None, name: 
     return list(texts), list(labels)
 
 
-def choose_column(names: Sequence[str], role: Literal["text", "label"], wanted: str | None, where: str) -> str:
+def _ways(cell: Any, where: str) -> list[str]:
+    """Return the paraphrases in a cell."""
+    ways = [] if cell is None else cell if isinstance(cell, list) else [cell]
+    if wrong := [way for way in ways if not isinstance(way, str)]:
+        raise DataError(f"{where}: a paraphrase must be a string, got {type(wrong[0]).__name__}.")
+    return [way for way in ways if way.strip()]
+
+
+def choose_column(
+    names: Sequence[str], role: Literal["text", "label", "paraphrase"], wanted: str | None, where: str
+) -> str:
     """Return the column that is wanted, or else the first of the usual ones that is there.
 
     Raises:

@@ -38,6 +38,7 @@ class LabeledTexts:
         partition: the official row split (`"train"`, `"validation"`, `"test"`) of each text, if there is one.
         out_of_scope_partition: the same for the out-of-scope texts.
         about: what the texts are about, in a sentence; may be empty.
+        paraphrases: other ways to say a text, by text.
     """
 
     name: str
@@ -49,6 +50,7 @@ class LabeledTexts:
     partition: tuple[str, ...] | None = None
     out_of_scope_partition: tuple[str, ...] | None = None
     about: str = ""
+    paraphrases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.texts)

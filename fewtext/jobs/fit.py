@@ -35,6 +35,7 @@ class Fit:
         names: let each label, read as words, count as one more text of its class.
         text_column: column of the texts; without effect on a data card, which names its own.
         label_column: column of the labels, likewise.
+        paraphrase_columns: columns of other ways to say the text, likewise; they count as one text with it.
         out_of_scope_label: label of texts that belong to no class, likewise; they say what to reject.
         separator: what stands between the labels of a text that has several, `;` say.
         about: what the texts are about, in a sentence, for a learner's own head that reads it; a data card says it.
@@ -63,6 +64,7 @@ class Fit:
     names: bool = True
     text_column: str | None = None
     label_column: str | None = None
+    paraphrase_columns: tuple[str, ...] = ()
     out_of_scope_label: str | None = None
     separator: str | None = None
     about: str | None = None
@@ -89,7 +91,7 @@ def fit(options: Fit) -> tuple[FewShotClassifier, list[Row]]:
         "out_of_scope_label": options.out_of_scope_label,
         "data_root": options.data_root,
     }
-    texts = load_texts(options.data, split=options.split, **reading)
+    texts = load_texts(options.data, split=options.split, paraphrase_columns=options.paraphrase_columns, **reading)
     if options.shots is not None:
         texts = texts.at_most(options.shots, seed=options.seed)
     classifier = FewShotClassifier(
@@ -104,7 +106,8 @@ def fit(options: Fit) -> tuple[FewShotClassifier, list[Row]]:
         windows=options.windows,
     )
     start = time.perf_counter()
-    classifier.fit(texts.texts, _labels(texts, options.separator), out_of_scope=texts.out_of_scope)
+    said = {text: texts.paraphrases[text] for text in texts.texts if text in texts.paraphrases}
+    classifier.fit(texts.texts, _labels(texts, options.separator), out_of_scope=texts.out_of_scope, paraphrases=said)
     rows = [Row(f"{texts.name}/fit", time.perf_counter() - start, "s", n=len(texts))]
     tried = classifier.facts_.get("refined", {})
     if "kept" in tried:
