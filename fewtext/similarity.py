@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
+from tqdm import tqdm
 
 from fewtext.data.texts import LabeledTexts
 from fewtext.embedding import unit
@@ -80,5 +81,6 @@ def similarity(target: np.ndarray, source: np.ndarray, name: str) -> Similarity:
 def similarities(target: LabeledTexts, sources: Sequence[LabeledTexts], encoder: Encoder) -> list[Similarity]:
     """Compare a target with sources, the nearest first."""
     own = prototypes(target, encoder)
-    found = [similarity(own, prototypes(source, encoder), source.name) for source in sources]
+    bar = tqdm(sources, desc="similarity", unit="source", disable=None)
+    found = [similarity(own, prototypes(source, encoder), source.name) for source in bar]
     return sorted(found, key=lambda other: -other.nearness)

@@ -154,6 +154,8 @@ def test_info_says_which_sources_are_worth_meta_training_on(tiny_folder, table, 
     assert main([*command, "--json"]) == 0
     (found,) = json.loads(said(capsys))
     assert found["verdict"] in ("likely to help", "may help", "likely to hurt")
+    assert main([*command[:3], "--base", str(tiny_folder), "--data-root", str(table.parent)]) == 0
+    assert "| everyday/train | 35 |" in said(capsys)  # the only card that needs no other data
     assert main(["info", "--similarity", "everyday"]) == 1
     assert "Name the texts first" in capsys.readouterr().err
 

@@ -32,7 +32,8 @@ class Info:
     Attributes:
         artifact: folder or hub id of a meta-trained learner or a classifier, or the name of a data card; with
             `similarity`, the labelled texts: a file, a folder, a hub id or a data card.
-        similarity: data cards, files, folders or hub ids that could be meta-trained on.
+        similarity: data cards, files, folders or hub ids that could be meta-trained on; none stand for all data
+            cards whose data are on this machine.
         base: folder of a meta-trained learner, folder or hub id of an encoder; by default the best one here.
         split: number of the sources' class split.
         text_column: column of the texts in files and hub data sets.
@@ -42,7 +43,7 @@ class Info:
     """
 
     artifact: Annotated[str | None, tyro.conf.Positional] = None
-    similarity: tuple[str, ...] = ()
+    similarity: tuple[str, ...] | None = None
     base: str | None = None
     split: int = 1
     text_column: str | None = None
@@ -59,7 +60,7 @@ def info(options: Info) -> str | Any:
         DataError: texts that cannot be read.
         EncoderError: no usable base.
     """
-    if options.similarity:
+    if options.similarity is not None:
         return _similarity(options)
     if options.artifact is None:
         versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
@@ -77,17 +78,21 @@ def info(options: Info) -> str | Any:
 def _similarity(options: Info) -> str | Any:
     if options.artifact is None:
         raise DataError("--similarity compares labelled texts with sources. Name the texts first: a file or a card.")
-    own, sources = (
-        Data(card, options.split, options.data_root, options.text_column, options.label_column)
-        for card in ((options.artifact,), options.similarity)
-    )
+    names = options.similarity or _at_hand(options)
+    data = Data(names, options.split, options.data_root, options.text_column, options.label_column)
     learner = load_base(options.base or best_local_base())
-    target = own.load(options.artifact)
-    found = similarities(target, sources.parts()["train"], learner.encoder)
+    target = data.load(options.artifact)
+    found = similarities(target, data.parts()["train"], learner.encoder)
     if options.json:
         more = ("expected_gain", "verdict")
         return [asdict(source) | {name: getattr(source, name) for name in more} for source in found]
     return f"{target.name}: {len(target)} texts of {len(target.classes)} classes\n\n{_table(found)}"
+
+
+def _at_hand(options: Info) -> tuple[str, ...]:
+    """Return the other data cards whose data are here, and have classes enough to be split."""
+    cards = [DataCard.read(name) for name in DataCard.names() if name != options.artifact]
+    return tuple(card.name for card in cards if card.class_splits["count"] and card.data_file(options.data_root))
 
 
 def _table(found: Sequence[Similarity]) -> str:
