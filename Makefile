@@ -19,7 +19,7 @@ demo: setup  ## meta-train, meta-test, adapt, save, reload and classify on the e
 test: setup  ## everything that must hold, in minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: setup  ## the long checks
 	$(BIN)/python -m pytest -m slow

@@ -182,6 +182,7 @@ def test_the_learner_of_the_tutorial_is_trained_and_serves_as_a_base(tmp_path, t
     assert set(classifier.predict(["my card", "a late flight"])) <= {"a", "b"}
 
 
+@pytest.mark.slow
 def test_the_learner_of_the_tutorial_keeps_the_contract(tmp_path):
     (tmp_path / "tutorial_learner.py").write_text(tutorial(), "utf-8")
     contract = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tutorial_learner", "-k", "dot"]

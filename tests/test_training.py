@@ -195,6 +195,7 @@ def launched(
     return [torch.load(folder / f"out{processes}-{rank}.pt", weights_only=True) for rank in range(processes)]
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_same_weights_on_the_same_episodes(toy, tiny_folder, tmp_path):
     (alone,) = launched(1, tiny_folder, toy, tmp_path)
     first, second = launched(2, tiny_folder, toy, tmp_path)
@@ -244,7 +245,8 @@ def test_a_run_saved_on_two_processes_goes_on_on_another_number(toy, tiny_folder
     assert all(torch.equal(resumed["weights"][name], value) for name, value in whole["weights"].items())
 
 
-@pytest.mark.parametrize("deterministic", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("deterministic", [False, True])
 def test_nan_on_one_process_stops_all_of_them_with_the_same_words(toy, tiny_folder, tmp_path, deterministic):
     first, second = launched(2, tiny_folder, toy, tmp_path, nan_at=3, deterministic=deterministic)
     assert (
