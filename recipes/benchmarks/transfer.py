@@ -168,7 +168,7 @@ def rows_of(runs: Sequence[Run]) -> list[Row]:
             "any source": [run["gain"] for run in own],
         }.items():
             rows.append(Row(f"all targets/{part}/{name}", float(np.mean(gains)), "points", n=len(gains)))
-        order = spearmanr([run["nearness"] for run in own], [run["gain"] for run in own]).statistic
+        order, _ = spearmanr([run["nearness"] for run in own], [run["gain"] for run in own])
         rows.append(Row(f"all targets/{part}/rank correlation of nearness and gain", order, "ρ", n=len(own)))
         for near, pairs in {
             f"from {NEAR}": [run for run in own if run["nearness"] >= NEAR],
