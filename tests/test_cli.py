@@ -156,6 +156,11 @@ def test_info_says_which_sources_are_worth_meta_training_on(tiny_folder, table, 
     assert found["verdict"] in ("likely to help", "may help", "likely to hurt")
     assert main([*command[:3], "--base", str(tiny_folder), "--data-root", str(table.parent)]) == 0
     assert "| everyday/train | 35 |" in said(capsys)  # the only card that needs no other data
+    own = str(table.parent / "own")
+    assert main(["fit", str(table), "--out", own, "--base", str(tiny_folder), "--include-texts"]) == 0
+    said(capsys)
+    assert main(["info", own, *command[2:], "--json"]) == 0
+    assert json.loads(said(capsys)) == [found]
     assert main(["info", "--similarity", "everyday"]) == 1
     assert "Name the texts first" in capsys.readouterr().err
 

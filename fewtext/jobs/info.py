@@ -11,9 +11,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from fewtext.artifact import describe
+from fewtext.artifact import describe, is_artifact
 from fewtext.bases import load_base
+from fewtext.classifier import FewShotClassifier
 from fewtext.data.card import DataCard
+from fewtext.data.texts import LabeledTexts
 from fewtext.errors import DataError
 from fewtext.jobs.options import Data
 from fewtext.learners import LEARNERS
@@ -31,7 +33,8 @@ class Info:
 
     Attributes:
         artifact: folder or hub id of a meta-trained learner or a classifier, or the name of a data card; with
-            `similarity`, the labelled texts: a file, a folder, a hub id or a data card.
+            `similarity`, the labelled texts: a file, a folder, a hub id, a data card, or a classifier that was saved
+            with its texts.
         similarity: data cards, files, folders or hub ids that could be meta-trained on; none stand for all data
             cards whose data are on this machine.
         base: folder of a meta-trained learner, folder or hub id of an encoder; by default the best one here.
@@ -57,7 +60,7 @@ def info(options: Info) -> str | Any:
 
     Raises:
         ArtifactError: no such artifact.
-        DataError: texts that cannot be read.
+        DataError: texts that cannot be read, or a classifier that was saved without them.
         EncoderError: no usable base.
     """
     if options.similarity is not None:
@@ -81,12 +84,18 @@ def _similarity(options: Info) -> str | Any:
     names = options.similarity or _at_hand(options)
     data = Data(names, options.split, options.data_root, options.text_column, options.label_column)
     learner = load_base(options.base or best_local_base())
-    target = data.load(options.artifact)
+    target = _texts_of(options.artifact) if is_artifact(options.artifact) else data.load(options.artifact)
     found = similarities(target, data.parts()["train"], learner.encoder)
     if options.json:
         more = ("expected_gain", "verdict")
         return [asdict(source) | {name: getattr(source, name) for name in more} for source in found]
     return f"{target.name}: {len(target)} texts of {len(target.classes)} classes\n\n{_table(found)}"
+
+
+def _texts_of(folder: str) -> LabeledTexts:
+    """Return the texts that a classifier was fitted to."""
+    own = FewShotClassifier.from_pretrained(folder).supports_
+    return LabeledTexts.of(own.texts, own.labels, name=Path(folder).name, descriptions=own.descriptions)
 
 
 def _at_hand(options: Info) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 import tyro
 from report import put_table
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from fewtext import (
     Collator,
@@ -168,7 +168,8 @@ def rows_of(runs: Sequence[Run]) -> list[Row]:
             "any source": [run["gain"] for run in own],
         }.items():
             rows.append(Row(f"all targets/{part}/{name}", float(np.mean(gains)), "points", n=len(gains)))
-        order, _ = spearmanr([run["nearness"] for run in own], [run["gain"] for run in own])
+        ranks = [rankdata([run[key] for run in own]) for key in ("nearness", "gain")]
+        order = float(np.corrcoef(ranks)[0, 1])
         rows.append(Row(f"all targets/{part}/rank correlation of nearness and gain", order, "ρ", n=len(own)))
         for near, pairs in {
             f"from {NEAR}": [run for run in own if run["nearness"] >= NEAR],
