@@ -7,9 +7,7 @@ not kept, but are not computed again where a classifier was fitted to the same t
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
-from typing import TypeAlias
+from collections.abc import Iterable, Sequence
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -18,10 +16,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fewtext.nn.encoder import Encoder
-
-Paraphrases: TypeAlias = Mapping[str, Sequence[str]]
-"""Other ways to say a text, by text."""
-NO_PARAPHRASES: Paraphrases = MappingProxyType({})
 
 BYTES = 256 * 2**20  # per encoder; the embeddings that were not used for longest go first
 
@@ -60,22 +54,6 @@ def remembered(encoder: Encoder, texts: Sequence[str], *, windows: bool = False,
     while len(memory) * encoder.dimension * 4 > BYTES:
         memory.popitem(last=False)
     return torch.from_numpy(np.stack([found[text] for text in texts])).to(encoder.device)
-
-
-def ways(texts: Sequence[str], paraphrases: Paraphrases) -> tuple[list[str], np.ndarray]:
-    """Return n texts, each followed by its paraphrases, and of each of these m the number of its text, `[m]`."""
-    own = [(text, *paraphrases.get(text, ())) for text in texts]
-    return [way for said in own for way in said], np.repeat(np.arange(len(own)), list(map(len, own)))
-
-
-def averaged(encoder: Encoder, texts: Sequence[str], paraphrases: Paraphrases, *, windows: bool = False) -> Tensor:
-    """Return what `remembered` does, of a text with paraphrases the direction of the mean of all of them."""
-    said, owners = ways(texts, paraphrases)
-    vectors = remembered(encoder, said, windows=windows)
-    if len(said) == len(texts):
-        return vectors
-    sums = vectors.new_zeros(len(texts), vectors.shape[1])
-    return F.normalize(sums.index_add_(0, torch.from_numpy(owners).to(sums.device), vectors), dim=1)
 
 
 def forget(encoder: Encoder, texts: Iterable[str] | None = None, *, everywhere: bool = False) -> None:

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fewtext.data.collate import labels_of, ragged
-from fewtext.embedding import NO_PARAPHRASES, Paraphrases, averaged, remembered, ways
+from fewtext.data.training_set import TrainingSet
+from fewtext.embedding import remembered
 from fewtext.learners.base import MetaLearner
 from fewtext.nn.encoder import Encoder
 from fewtext.nn.logistic import TOLERANCE, fit_logistic, probabilities
@@ -49,22 +50,17 @@ class Examples:
     ways: int
 
     @classmethod
-    def of(
-        cls,
-        encoder: Encoder,
-        texts: Sequence[str],
-        labels: np.ndarray,
-        words: Sequence[str],
-        *,
-        paraphrases: Paraphrases = NO_PARAPHRASES,
-        windows: bool = False,
-    ) -> Examples:
-        """Embed n texts with labels `[n]` or `[n, N]`, their paraphrases, and the words of N classes, "" for none."""
-        named = [number for number, word in enumerate(words) if word]
-        everything = [*texts, *(words[number] for number in named)]
-        vectors = averaged(encoder, everything, paraphrases, windows=windows)
-        own = np.eye(len(words), dtype=bool)[named] if labels.ndim == 2 else np.array(named, dtype=np.int64)
-        return cls(vectors.cpu(), torch.from_numpy(np.concatenate([labels, own])), len(named), len(words))
+    def of(cls, encoder: Encoder, own: TrainingSet, *, windows: bool = False) -> Examples:
+        """Embed texts, the mean direction of each and its paraphrases, and words."""
+        (said, owners), named, ways = own.ways(), own.named, len(own.words)
+        words = [own.words[number] for number in named]
+        vectors = remembered(encoder, [*said, *words], windows=windows).cpu()
+        if len(said) > len(own.texts):
+            owners = np.concatenate([owners, len(own.texts) + np.arange(len(words))])
+            sums = torch.zeros(len(own.texts) + len(words), vectors.shape[1])
+            vectors = F.normalize(sums.index_add_(0, torch.from_numpy(owners), vectors), dim=1)
+        classes = np.eye(ways, dtype=bool)[named] if own.labels.ndim == 2 else np.array(named, dtype=np.int64)
+        return cls(vectors, torch.from_numpy(np.concatenate([own.labels, classes])), len(words), ways)
 
     @property
     def several(self) -> bool:
@@ -151,26 +147,16 @@ def most_alike(means: Tensor, pairs: int) -> list[tuple[int, int, float]]:
     return [(a, b, round(value, 3)) for a, b, value in chosen]
 
 
-def fit_own(
-    learner: MetaLearner,
-    texts: Sequence[str],
-    labels: np.ndarray,
-    words: Sequence[str],
-    about: str | None = None,
-    *,
-    paraphrases: Paraphrases = NO_PARAPHRASES,
-) -> TaskState:
-    """Return the learner's own head for n texts with labels `[n]` and the words of N classes, "" for none.
+def fit_own(learner: MetaLearner, own: TrainingSet, about: str | None = None) -> TaskState:
+    """Return the learner's own head; paraphrases are more texts to it.
 
-    Paraphrases are more texts to it. `about` says in a sentence what the texts are about, to those learners that
-    read it.
+    `about` says in a sentence what the texts are about, to those learners that read it.
     """
-    texts, owners = ways(texts, paraphrases)
-    tokenize = learner.encoder.tokenize
-    names = [tokenize([word])[0] if word else [] for word in words]
-    mask = torch.ones(1, len(words), dtype=torch.bool)
+    (texts, owners), tokenize = own.ways(), learner.encoder.tokenize
+    names = [tokenize([word])[0] if word else [] for word in own.words]
+    mask = torch.ones(1, len(names), dtype=torch.bool)
     told = ragged([tokenize([about])]) if about else None
-    support = Support(ragged([tokenize(texts)]), labels_of([labels[owners]]), ragged([names]), mask, told)
+    support = Support(ragged([tokenize(texts)]), labels_of([own.labels[owners]]), ragged([names]), mask, told)
     with torch.no_grad():
         return learner.adapt(support.to(learner.encoder.device))
 

@@ -8,7 +8,6 @@ says. Prototypical networks (https://arxiv.org/abs/1703.05175) on the task itsel
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,8 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from fewtext.data.collate import labels_of, ragged
-from fewtext.embedding import NO_PARAPHRASES, Paraphrases, unit, ways
+from fewtext.data.training_set import TrainingSet
+from fewtext.embedding import unit
 from fewtext.heads import Examples, fit_linear, nearest
 from fewtext.learners.base import MetaLearner
 from fewtext.learners.prototypical import Prototypical
@@ -49,68 +49,42 @@ class RefineConfig:
     seed: int = 0
 
 
-def refine(
-    learner: MetaLearner,
-    texts: Sequence[str],
-    labels: np.ndarray,
-    words: Sequence[str],
-    C: float,
-    *,
-    check: bool,
-    paraphrases: Paraphrases = NO_PARAPHRASES,
-) -> tuple[MetaLearner, dict[str, Any]]:
+def refine(learner: MetaLearner, own: TrainingSet, C: float, *, check: bool) -> tuple[MetaLearner, dict[str, Any]]:
     """Return a learner on a refined encoder, or the one given, and what a model card says about it.
 
     Args:
         learner: the base.
-        texts: n texts.
-        labels: `[n]`, class numbers.
-        words: the name of each of the N classes, "" for none.
+        own: what to refine it on; one label per text.
         C: inverse regularisation strength of the linear head that is to stand on it.
         check: refine on all but one text per class first, and keep it only if these get more right answers.
-        paraphrases: of the texts.
     """
-    config = schedule(labels, len(words))
+    config = schedule(own)
     if not check or config.steps == SHORT:
-        own = refined(learner, texts, labels, words, config, paraphrases=paraphrases)
-        return own, {"refined": {"steps": config.steps}}
-    held, rest = left_out(labels)
-    known = [texts[int(row)] for row in rest]
+        return refined(learner, own, config), {"refined": {"steps": config.steps}}
+    held, rest = left_out(own.labels)
     right = []
-    for candidate in (learner, refined(learner, known, labels[rest], words, paraphrases=paraphrases)):
-        logits, _ = held_out_answers(candidate, texts, labels, words, C, held, rest, paraphrases=paraphrases)
-        right.append(float((logits.argmax(dim=1).numpy() == labels[held]).mean()))
+    for candidate in (learner, refined(learner, own.rows(rest))):
+        logits, _ = held_out_answers(candidate, own, C, held, rest)
+        right.append(float((logits.argmax(dim=1).numpy() == own.labels[held]).mean()))
     facts = {"held_out": len(held), "frozen": right[0], "refined": right[1], "kept": right[1] > right[0]}
-    kept = refined(learner, texts, labels, words, paraphrases=paraphrases) if facts["kept"] else learner
-    return kept, {"refined": facts}
+    return refined(learner, own) if facts["kept"] else learner, {"refined": facts}
 
 
 def held_out_answers(
-    learner: MetaLearner,
-    texts: Sequence[str],
-    labels: np.ndarray,
-    words: Sequence[str],
-    C: float,
-    held: np.ndarray,
-    rest: np.ndarray,
-    *,
-    paraphrases: Paraphrases = NO_PARAPHRASES,
-    windows: bool = False,
+    learner: MetaLearner, own: TrainingSet, C: float, held: np.ndarray, rest: np.ndarray, *, windows: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Return logits `[m, N]` of the texts at `held` by a linear head of those at `rest`, and their likeness.
 
     That is their cosine similarity to the nearest class mean, `[m]`.
     """
-    known = [texts[int(row)] for row in rest]
-    examples = Examples.of(learner.encoder, known, labels[rest], words, paraphrases=paraphrases, windows=windows)
-    head = fit_linear(examples, C)
-    vectors = unit(learner.encoder, [texts[int(row)] for row in held], windows=windows).cpu()
+    head = fit_linear(Examples.of(learner.encoder, own.rows(rest), windows=windows), C)
+    vectors = unit(learner.encoder, own.rows(held).texts, windows=windows).cpu()
     return F.linear(vectors, head["weight"], head["bias"]), nearest(vectors, head["means"])
 
 
-def schedule(labels: np.ndarray, ways: int) -> RefineConfig:
-    """Return the usual settings, and fewer steps where one of N classes has fewer texts than a check needs."""
-    enough = np.bincount(labels, minlength=ways).min() >= ENOUGH
+def schedule(own: TrainingSet) -> RefineConfig:
+    """Return the usual settings, and fewer steps where a class has fewer texts than a check needs."""
+    enough = np.bincount(own.labels, minlength=len(own.words)).min() >= ENOUGH
     return RefineConfig() if enough else RefineConfig(steps=SHORT)
 
 
@@ -121,43 +95,33 @@ def left_out(labels: np.ndarray, share: float = 0.0) -> tuple[np.ndarray, np.nda
     return np.array(held, dtype=np.int64), np.setdiff1d(np.arange(len(labels)), held)
 
 
-def refined(
-    learner: MetaLearner,
-    texts: Sequence[str],
-    labels: np.ndarray,
-    words: Sequence[str],
-    config: RefineConfig | None = None,
-    *,
-    paraphrases: Paraphrases = NO_PARAPHRASES,
-) -> Prototypical:
+def refined(learner: MetaLearner, own: TrainingSet, config: RefineConfig | None = None) -> Prototypical:
     """Return a learner on a refined copy of the learner's encoder; the learner itself stays as it is.
 
     Args:
         learner: the base.
-        texts: n texts.
-        labels: `[n]`, class numbers.
-        words: the name of each of the N classes, "" for none.
+        own: what to refine it on; one of the ways to say a text is drawn whenever it is.
         config: settings.
-        paraphrases: of the texts; one of the ways to say a text is drawn whenever it is.
     """
     config = config or RefineConfig()
-    own = Prototypical(_trainable_copy(learner.encoder, config)).to(learner.encoder.device)
-    own.facts = learner.facts
-    said, owners = ways(texts, paraphrases)
-    tokens, names = own.encoder.tokenize(said), [own.encoder.tokenize([word])[0] if word else [] for word in words]
+    student = Prototypical(_trainable_copy(learner.encoder, config)).to(learner.encoder.device)
+    student.facts = learner.facts
+    (said, owners), tokenize = own.ways(), student.encoder.tokenize
+    tokens, names = tokenize(said), [tokenize([word])[0] if word else [] for word in own.words]
     counts = np.bincount(owners)
     first = np.cumsum(counts) - counts  # the place of each text itself, before its paraphrases
-    by_class = [np.flatnonzero(labels == number) for number in range(len(words))]
+    by_class = [np.flatnonzero(own.labels == number) for number in range(len(names))]
     # A class of one text and no name has nothing to be compared with.
     classes = [number for number, rows in enumerate(by_class) if len(rows) + bool(names[number]) > 1]
     if len(classes) < 2:
-        return own
-    optimizer = torch.optim.AdamW([weight for weight in own.parameters() if weight.requires_grad], lr=config.lr)
+        return student
+    optimizer = torch.optim.AdamW([weight for weight in student.parameters() if weight.requires_grad], lr=config.lr)
     for step in tqdm(range(config.steps), desc="refine", unit="step", disable=None):
         generator = np.random.default_rng((config.seed, step))
         drawn = generator.permutation(classes)[: config.ways]
         pairs = [generator.permutation(by_class[number])[:2] for number in drawn]
-        chosen = first + generator.integers(counts) if len(said) > len(texts) else first  # one way to say each text
+        # One way to say each text:
+        chosen = first + generator.integers(counts) if len(said) > len(own.texts) else first
         query = [chosen[pair[0]] for pair in pairs]
         support = [(place, chosen[pair[1]]) for place, pair in enumerate(pairs) if len(pair) > 1]
         batch = EpisodeBatch(
@@ -168,12 +132,12 @@ def refined(
                 torch.ones(1, len(drawn), dtype=torch.bool),
             ),
             Query(ragged([[tokens[row] for row in query]]), torch.arange(len(drawn))[None]),
-        ).to(own.encoder.device)
+        ).to(student.encoder.device)
         optimizer.zero_grad()
-        own(batch).loss.backward()
-        nn.utils.clip_grad_norm_(own.parameters(), 1.0)
+        student(batch).loss.backward()
+        nn.utils.clip_grad_norm_(student.parameters(), 1.0)
         optimizer.step()
-    return own.eval()
+    return student.eval()
 
 
 def unrefined(learner: MetaLearner) -> MetaLearner:

@@ -5,14 +5,15 @@ import pytest
 import torch
 
 from fewtext import Encoder, FewShotClassifier
+from fewtext.data.training_set import TrainingSet
 from fewtext.errors import LearnerError
 from fewtext.learners.prototypical import Prototypical
 from fewtext.refine import ENOUGH, RefineConfig, refine, refined
 
 
-def supports(toy, shots):
+def supports(toy, shots, words=("",) * 8):
     few = toy.at_most(shots)
-    return list(few.texts), np.array(few.labels)
+    return TrainingSet(list(few.texts), np.array(few.labels), words)
 
 
 def weights(encoder):
@@ -24,44 +25,44 @@ def weights(encoder):
 def test_the_base_stays_as_it_is(base, words, toy, request):
     learner = Prototypical(request.getfixturevalue(base))
     before, trained = weights(learner.encoder), [weight.requires_grad for weight in learner.encoder.parameters()]
-    texts, labels = supports(toy, 3)
-    own = refined(learner, texts, labels, words, RefineConfig(steps=3))
+    given = supports(toy, 3, words)
+    own = refined(learner, given, RefineConfig(steps=3))
     assert all(torch.equal(weight, before[name]) for name, weight in learner.encoder.named_parameters())
     assert [weight.requires_grad for weight in learner.encoder.parameters()] == trained
-    assert not np.allclose(own.encoder.encode(texts), learner.encoder.encode(texts))
-    again = refined(learner, texts, labels, words, RefineConfig(steps=3))
-    np.testing.assert_array_equal(own.encoder.encode(texts), again.encoder.encode(texts))
+    assert not np.allclose(own.encoder.encode(given.texts), learner.encoder.encode(given.texts))
+    again = refined(learner, given, RefineConfig(steps=3))
+    np.testing.assert_array_equal(own.encoder.encode(given.texts), again.encoder.encode(given.texts))
 
 
 def test_weights_below_the_adapters_are_shared(tiny, toy):
-    own = refined(Prototypical(tiny), *supports(toy, 2), [""] * 8, RefineConfig(steps=1))
+    own = refined(Prototypical(tiny), supports(toy, 2), RefineConfig(steps=1))
     shared = own.encoder.backbone.get_base_model().embeddings.word_embeddings.weight
     assert shared.data_ptr() == tiny.backbone.embeddings.word_embeddings.weight.data_ptr()
 
 
 def test_the_loss_falls(tiny, toy):
-    texts, labels = supports(toy, 5)
-    own = refined(Prototypical(tiny), texts, labels, [""] * 8, RefineConfig(steps=40, lr=1e-2))
+    given = supports(toy, 5)
+    own = refined(Prototypical(tiny), given, RefineConfig(steps=40, lr=1e-2))
 
     def spread(encoder):
-        vectors = encoder.encode(texts)
+        vectors = encoder.encode(given.texts)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        alike = labels[:, None] == labels
+        alike = given.labels[:, None] == given.labels
         return (vectors @ vectors.T)[alike].mean() - (vectors @ vectors.T)[~alike].mean()
 
     assert spread(own.encoder) > spread(tiny) + 0.1
 
 
 def test_one_text_without_a_name_teaches_nothing(tiny, toy):
-    texts, labels = supports(toy, 1)
-    own = refined(Prototypical(tiny), texts, labels, [""] * 8)
-    np.testing.assert_allclose(own.encoder.encode(texts), tiny.encode(texts), atol=1e-6)
+    given = supports(toy, 1)
+    own = refined(Prototypical(tiny), given)
+    np.testing.assert_allclose(own.encoder.encode(given.texts), tiny.encode(given.texts), atol=1e-6)
 
 
 @pytest.mark.parametrize("shots", [2, ENOUGH])
 def test_a_check_needs_enough_texts(tiny, toy, shots):
     learner = Prototypical(tiny)
-    own, facts = refine(learner, *supports(toy, shots), [""] * 8, 100.0, check=True)
+    own, facts = refine(learner, supports(toy, shots), 100.0, check=True)
     if shots < ENOUGH:
         assert facts == {"refined": {"steps": 20}}
     else:
@@ -72,8 +73,9 @@ def test_a_check_needs_enough_texts(tiny, toy, shots):
 
 @pytest.mark.parametrize("mode", [True, "auto"])
 def test_a_refined_classifier_is_saved_and_can_be_adapted_again(mode, tiny_folder, toy, tmp_path):
-    texts, labels = supports(toy, 3)
-    classifier = FewShotClassifier(str(tiny_folder), refine=mode).fit(texts, labels)
+    few = toy.at_most(3)
+    texts = list(few.texts)
+    classifier = FewShotClassifier(str(tiny_folder), refine=mode).fit(texts, few.labels)
     assert "refined" in classifier.facts_
     again = FewShotClassifier.from_pretrained(classifier.save_pretrained(tmp_path / "c"))
     np.testing.assert_allclose(again.predict_proba(texts), classifier.predict_proba(texts), atol=1e-5)
@@ -88,7 +90,5 @@ def test_a_wrong_refine_is_refused(given, tiny_folder):
 
 def test_the_seed_is_that_of_the_adapters(tiny_folder, toy):
     learner = Prototypical(Encoder.from_pretrained(tiny_folder))
-    first, second = (
-        refined(learner, *supports(toy, 3), [""] * 8, RefineConfig(steps=1, seed=seed)).encoder for seed in (0, 1)
-    )
+    first, second = (refined(learner, supports(toy, 3), RefineConfig(steps=1, seed=seed)).encoder for seed in (0, 1))
     assert not np.allclose(first.encode(["where is my card"]), second.encode(["where is my card"]))

@@ -119,25 +119,20 @@ class Fitted:
 
     def _refined_held_out(self, supports: Supports) -> HeldOut | None:
         """Return answers to texts that a refined encoder has not seen either: it is refined again without them."""
-        numbers, words = supports.numbers(), supports.words(self.settings.names)
-        held, rest = left_out(numbers, HELD_OUT)
+        own, settings = supports.training_set(self.settings.names), self.settings
+        held, rest = left_out(own.labels, HELD_OUT)
         if self.base is None or not len(held):
             return None
-        known, config = supports.rows(rest), schedule(numbers, len(words))
         with fast_matmul():
-            said, own = supports.paraphrases, self.settings
-            learner = refined(self.unrefined(), known.texts, numbers[rest], words, config, paraphrases=said)
-            asked = learner, supports.texts, numbers, words, own.C, held, rest
-            found = held_out_answers(*asked, paraphrases=said, windows=own.windows)
-        return HeldOut(*found, torch.from_numpy(numbers[held]))
+            learner = refined(self.unrefined(), own.rows(rest), schedule(own))
+            found = held_out_answers(learner, own, settings.C, held, rest, windows=settings.windows)
+        return HeldOut(*found, torch.from_numpy(own.labels[held]))
 
     def examples(self, supports: Supports) -> Examples:
         """Return the supports embedded."""
-        words = supports.words(self.settings.names)
-        encoder, windows = self.learner.encoder, self.settings.windows
+        own, windows = supports.training_set(self.settings.names), self.settings.windows
         with fast_matmul():
-            said, numbers = supports.paraphrases, supports.numbers()
-            return Examples.of(encoder, supports.texts, numbers, words, paraphrases=said, windows=windows)
+            return Examples.of(self.learner.encoder, own, windows=windows)
 
     def held_out(self, texts: tuple[str, ...] | list[str], labels: np.ndarray | None = None) -> HeldOut:
         """Return the answers to texts, with their class numbers `[n]` if they have any."""
@@ -212,23 +207,19 @@ def fitted(
     Raises:
         DataError: fewer than two classes, one without texts and words, or several labels where that cannot be.
     """
-    words, numbers = supports.checked().words(settings.names), supports.numbers()
+    own = supports.checked().training_set(settings.names)
     start, tried, device = time.perf_counter(), {}, learner.encoder.device
-    said, windows = supports.paraphrases, settings.windows
     if supports.several and (settings.refine or settings.method != "linear"):
         raise DataError("texts with several labels need method='linear' without refine.")
     with fast_matmul():
         if settings.refine and supports.texts:
             check, plain = settings.refine == "auto", learner.encoder.lora is None
-            learner, tried = refine(
-                learner, supports.texts, numbers, words, settings.C, check=check, paraphrases=said
-            )
+            learner, tried = refine(learner, own, settings.C, check=check)
             tried["refined"]["plain_base"] = plain
         if settings.method == "linear":
-            given = learner.encoder, supports.texts, numbers, words
-            head = fit_linear(Examples.of(*given, paraphrases=said, windows=windows), settings.C)
+            head = fit_linear(Examples.of(learner.encoder, own, windows=settings.windows), settings.C)
         else:
-            head = fit_own(learner, supports.texts, numbers, words, settings.about, paraphrases=said)
+            head = fit_own(learner, own, settings.about)
     head = {name: tensor.to(device) for name, tensor in head.items()}
     seconds = time.perf_counter() - start
     means = head["means"] if "weight" in head else None  # a learner's own head may call anything so

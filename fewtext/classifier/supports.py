@@ -11,7 +11,7 @@ import numpy as np
 
 from fewtext.data.checks import (
     check_pairs,
-    checked_label,
+    checked_choices,
     checked_labels,
     checked_paraphrases,
     checked_text,
@@ -19,6 +19,7 @@ from fewtext.data.checks import (
     column,
 )
 from fewtext.data.texts import normalise, readable
+from fewtext.data.training_set import TrainingSet
 from fewtext.errors import DataError
 
 
@@ -62,7 +63,7 @@ class Supports:
         """
         texts, outside = list(column(texts)), list(column(out_of_scope))
         rows = checked_texts(texts) if texts or classes is None else []
-        several, values = _checked(labels)
+        several, values = checked_choices(labels)
         check_pairs(rows, values)
         found = {label for value in values for label in (value if several else (value,))}
         known = found if classes is None else set(checked_labels(classes).tolist())
@@ -112,6 +113,10 @@ class Supports:
             targets[row, [number[label] for label in value]] = True
         return targets
 
+    def training_set(self, names: bool) -> TrainingSet:
+        """Return the texts, the class numbers, and the words that stand for each class."""
+        return TrainingSet(self.texts, self.numbers(), self.words(names), self.paraphrases)
+
     def used(self) -> set[Any]:
         """Return the classes that have texts."""
         return {label for value in self.labels for label in (value if self.several else (value,))}
@@ -144,7 +149,7 @@ class Supports:
     ) -> Supports:
         """Return these and more texts; labels that are new become classes."""
         rows = checked_texts(texts)
-        several, values = _checked(labels)
+        several, values = checked_choices(labels)
         if several != self.several:
             raise DataError(f"labels {'are lists' if several else 'are no lists'}, unlike those there. Use one kind.")
         check_pairs(rows, values)
@@ -231,19 +236,6 @@ def changes(before: Supports, after: Supports) -> int:
     """Return how many texts were added, removed or given another label."""
     old, new = (Counter(zip(own.texts, own.labels, strict=True)) for own in (before, after))
     return max((old - new).total(), (new - old).total())
-
-
-def _checked(given: Iterable[Any]) -> tuple[bool, list[Any]]:
-    """Return whether texts may have several labels, and the labels as plain Python values."""
-    labels = list(column(given, "label"))
-    lists = [isinstance(label, list | tuple | set | frozenset | np.ndarray) for label in labels]
-    if not any(lists):
-        return False, checked_labels(labels).tolist()
-    if not all(lists):
-        raise DataError(f"label {lists.index(False)} is no list, others are. Give every text a list of labels.")
-    flat = [checked_label(label, f"a label of text {row}") for row, own in enumerate(labels) for label in own]
-    plain = iter(checked_labels(flat).tolist())
-    return True, [frozenset(next(plain) for _ in own) for own in labels]
 
 
 def _sorted(labels: Iterable[Any]) -> tuple[Any, ...]:

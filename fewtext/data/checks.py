@@ -113,3 +113,20 @@ def checked_labels(labels: Iterable[Any]) -> np.ndarray:
     if 0 < sum(isinstance(label, str) for label in values) < len(values):
         raise DataError(f"labels of several types ({sorted({type(label).__name__ for label in values})}). Use one.")
     return np.array(values)
+
+
+def checked_choices(given: Iterable[Any]) -> tuple[bool, list[Any]]:
+    """Return whether texts may have several labels, and the labels as plain Python values.
+
+    Raises:
+        DataError: as `checked_labels` does, or lists mixed with labels that are none.
+    """
+    labels = list(column(given, "label"))
+    lists = [isinstance(label, list | tuple | set | frozenset | np.ndarray) for label in labels]
+    if not any(lists):
+        return False, checked_labels(labels).tolist()
+    if not all(lists):
+        raise DataError(f"label {lists.index(False)} is no list, others are. Give every text a list of labels.")
+    flat = [checked_label(label, f"a label of text {row}") for row, own in enumerate(labels) for label in own]
+    plain = iter(checked_labels(flat).tolist())
+    return True, [frozenset(next(plain) for _ in own) for own in labels]

@@ -6,6 +6,7 @@ done before the first fork, so time and memory are those of loading alone.
 
 import collections
 import dataclasses
+import functools
 import json
 import os
 import resource
@@ -57,9 +58,15 @@ NEVER = (
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
+@functools.cache
+def is_installed(name: str) -> bool:
+    """Whether a file is ours, Python's, or that of an installed package."""
+    return os.path.realpath(name).startswith(CODE)
+
+
 def is_library(name: str) -> bool:
-    """Whether code of this file name is ours, Python's, or that of an installed package."""
-    return name.startswith("<frozen ") or os.path.realpath(name).startswith(CODE) or is_annotation(name)
+    """Whether code of this file name is installed, or Python's own."""
+    return name.startswith("<frozen ") or is_installed(name) or is_annotation(name)
 
 
 def is_annotation(name: str) -> bool:

@@ -347,9 +347,9 @@ def refinings(quick, monkeypatch):
     """The encoder that refining began with, and the texts that it saw, once for each time."""
     found, refine = [], fitted.refine
 
-    def watched(learner, texts, *others, **given):
-        found.append((learner.encoder, list(texts)))
-        return refine(learner, texts, *others, **given)
+    def watched(learner, own, *others, **given):
+        found.append((learner.encoder, list(own.texts)))
+        return refine(learner, own, *others, **given)
 
     monkeypatch.setattr(fitted, "refine", watched)
     return found

@@ -11,9 +11,10 @@ from fewtext import FewShotClassifier, LabeledTexts, load_texts
 from fewtext.classifier.supports import Supports
 from fewtext.cli import main
 from fewtext.data.collate import ragged
-from fewtext.embedding import _MEMORIES, averaged, forget, unit
+from fewtext.data.training_set import TrainingSet
+from fewtext.embedding import _MEMORIES, forget, unit
 from fewtext.errors import DataError
-from fewtext.heads import fit_own
+from fewtext.heads import Examples, fit_own
 from fewtext.learners.prototypical import Prototypical
 from fewtext.refine import RefineConfig, refined
 
@@ -30,11 +31,12 @@ def classifier(tiny):
 
 
 def test_a_text_is_the_direction_of_the_mean_of_all_ways_to_say_it(tiny):
-    found = averaged(tiny, TEXTS, SAID)
-    for row, text in enumerate(TEXTS):
-        own = unit(tiny, [text, *SAID.get(text, [])])
-        torch.testing.assert_close(found[row], F.normalize(own.sum(0), dim=0))
-    assert torch.equal(averaged(tiny, TEXTS, {}), unit(tiny, TEXTS))
+    words, labels = ["", TEXTS[2]], np.array([0, 0, 1, 1])  # a word is itself, even where it is one of the texts
+    found = Examples.of(tiny, TrainingSet(TEXTS, labels, words, SAID)).vectors
+    for row, ways in enumerate([*([text, *SAID.get(text, [])] for text in TEXTS), [TEXTS[2]]]):
+        torch.testing.assert_close(found[row], F.normalize(unit(tiny, ways).sum(0), dim=0))
+    plain = Examples.of(tiny, TrainingSet(TEXTS, labels, words)).vectors
+    assert torch.equal(plain, unit(tiny, [*TEXTS, TEXTS[2]]))
 
 
 def test_there_are_no_more_texts_than_before(classifier, tiny):
@@ -46,10 +48,10 @@ def test_there_are_no_more_texts_than_before(classifier, tiny):
 
 def test_a_held_out_text_s_paraphrases_are_held_out_with_it(tiny, monkeypatch):
     seen = []
-    monkeypatch.setattr("fewtext.refine.refined", lambda learner, texts, *_, **__: seen.append(texts) or learner)
+    monkeypatch.setattr("fewtext.refine.refined", lambda learner, own, *_: seen.append(own.ways()[0]) or learner)
     three = [*TEXTS, "pay the card", "book a flight"], [*LABELS, "card", "flight"]
     FewShotClassifier(tiny, refine="auto").fit(*three, paraphrases=SAID)
-    assert "where is my card" not in seen[0]  # and what is not there is not said in other ways
+    assert not {"where is my card", *SAID["where is my card"]} & {*seen[0]}
 
 
 def test_edits_keep_what_belongs_to_a_text(classifier, tiny):
@@ -101,9 +103,9 @@ def test_texts_that_were_saved_before_there_were_paraphrases_are_read(classifier
 
 def test_a_learner_s_own_head_takes_them_as_more_texts(tiny):
     learner, labels = Prototypical(tiny).eval(), np.array([0, 0, 1, 1])
-    found = fit_own(learner, TEXTS, labels, ["", ""], paraphrases=SAID)
+    found = fit_own(learner, TrainingSet(TEXTS, labels, ["", ""], SAID))
     more = [TEXTS[0], *SAID[TEXTS[0]], TEXTS[1], TEXTS[2], *SAID[TEXTS[2]], TEXTS[3]]
-    wanted = fit_own(learner, more, np.array([0, 0, 0, 0, 1, 1, 1]), ["", ""])
+    wanted = fit_own(learner, TrainingSet(more, np.array([0, 0, 0, 0, 1, 1, 1]), ["", ""]))
     query = ragged([tiny.tokenize(QUERIES)])
     torch.testing.assert_close(learner.predict(found, query), learner.predict(wanted, query))
 
@@ -111,7 +113,7 @@ def test_a_learner_s_own_head_takes_them_as_more_texts(tiny):
 def test_refining_draws_among_the_ways_to_say_a_text(tiny, monkeypatch):
     seen, learner = set(), Prototypical(tiny).eval()
     monkeypatch.setattr("fewtext.refine.ragged", lambda rows: seen.update(map(tuple, rows[0])) or ragged(rows))
-    refined(learner, TEXTS, np.array([0, 0, 1, 1]), ["card", "flight"], RefineConfig(steps=12), paraphrases=SAID)
+    refined(learner, TrainingSet(TEXTS, np.array([0, 0, 1, 1]), ["card", "flight"], SAID), RefineConfig(steps=12))
     everything = {*TEXTS, "card", "flight", *(way for ways in SAID.values() for way in ways)}
     assert seen == set(map(tuple, tiny.tokenize(sorted(everything))))
 
