@@ -23,16 +23,12 @@ from fewtext.tensors import Support, TaskState
 class MemoryConfig(GradientConfig):
     """Settings of the memory; how a task is learned otherwise, see `GradientConfig`.
 
-    What is kept is how far the encoder has moved, so the steps are large.
-
     Attributes:
         capacity: entries at most; each is as large as the adapters.
         nearest: entries that a task starts from.
         sharpness: how much more the more similar of them count: a factor of the cosine similarity, under softmax.
     """
 
-    inner_steps: int = 5
-    inner_lr: float = 0.5
     capacity: int = 16
     nearest: int = 4
     sharpness: float = 20.0
