@@ -30,7 +30,8 @@ def run(learner, accuracy, **changes):
 
 @pytest.fixture
 def runs():
-    frozen = run("frozen", {"prototypes + names": [0.5, 0.6, 0.7, 0.8], "logistic regression": [0.1] * 4})
+    heads = {"prototypes + names": [0.5, 0.6, 0.7, 0.8], "logistic regression": [0.1] * 4}
+    frozen = run("frozen", heads | {"logistic regression + names": [0.5, 0.6, 0.7, 0.6]})
     return [frozen, run("better", {"better": [0.6, 0.7, 0.8, 0.9]}), run("mixed", {"mixed": [0.9, 0.5, 0.7, 0.6]})]
 
 
@@ -41,6 +42,8 @@ def test_differences_are_paired_with_the_frozen_encoder(load, runs):
     assert gain.ci95 == pytest.approx(0.0, abs=1e-9)  # ten points in every episode
     assert rows["mixed/toy/1-shot"].value == pytest.approx(0.675)
     assert rows["mixed/toy/1-shot − frozen prototypes + names"].ci95 > 10
+    assert rows["better/toy/1-shot − frozen logistic regression + names"].value == pytest.approx(15.0)
+    assert not any(name.startswith("frozen") and "−" in name for name in rows)
     assert rows["better/toy/meta-step"].value == 0.5
     assert rows["better/toy/5-shot/adaptation"].value == 8.0
 
@@ -51,10 +54,11 @@ def test_the_table_puts_the_best_first_and_marks_what_is_certain(load, runs):
         "better",
         "mixed",
         "frozen prototypes + names",
+        "frozen logistic regression + names",
         "frozen logistic regression",
     ]
-    assert "(**+10.0 ± 0.0**)" in lines[0]
-    assert "**" not in lines[1]
+    assert "(**+10.0 ± 0.0**)†" in lines[0]
+    assert not {"*", "†"} & {*lines[1]}
 
 
 def test_a_run_trains_and_tests_on_the_embedded_corpus(load, tiny_folder, monkeypatch):

@@ -9,12 +9,13 @@ import numpy as np
 
 from fewtext import Row
 from fewtext.metrics.scores import mean_ci
-from fewtext.scoring import NAMES, PROTOTYPES
+from fewtext.scoring import NAMES, PROTOTYPES, REGRESSION
 
 Run: TypeAlias = dict[str, Any]
 
 FROZEN = "frozen"
-BESIDE = PROTOTYPES + NAMES  # the head of the frozen encoder that learners are compared with
+BESIDE = f"{FROZEN} {PROTOTYPES}{NAMES}"  # what learners are compared with
+HARDEST = f"{FROZEN} {REGRESSION}{NAMES}"  # and the head of the frozen encoder that is hardest to beat
 COSTS = {"step_s": ("meta-step", "s"), "peak_mb": ("memory", "MB"), "own_parameters": ("own parameters", "numbers")}
 
 
@@ -22,13 +23,12 @@ def rows_of(runs: Sequence[Run]) -> list[Row]:
     """Return accuracy, the paired difference to the frozen encoder, and costs, of every learner on every set."""
     rows = []
     for place, scores in scores_by_place(runs).items():
-        frozen = scores.get(f"{FROZEN} {BESIDE}")
         for name, own in scores.items():
             mean, half = mean_ci(own)
             rows.append(Row(f"{name}/{place}", mean, "accuracy", half, len(own)))
-            if frozen is not None and not name.startswith(FROZEN):
-                mean, half = mean_ci(100 * (own - frozen))
-                rows.append(Row(f"{name}/{place} − {FROZEN} {BESIDE}", mean, "points", half, len(own)))
+            for frozen in (BESIDE, HARDEST):
+                if (gain := _gain(name, frozen, scores)) is not None:
+                    rows.append(Row(f"{name}/{place} − {frozen}", gain[0], "points", gain[1], len(own)))
     for run in runs:
         place = f"{run['learner']}/{run['set']}"
         rows += [Row(f"{place}/{word}", run[key], unit) for key, (word, unit) in COSTS.items() if key in run]
@@ -66,21 +66,28 @@ def text_of(runs: Sequence[Run]) -> str:
 
 
 def _mean_gain(name: str, scores: dict[str, dict[str, np.ndarray]]) -> float:
-    frozen = f"{FROZEN} {BESIDE}"
-    gains = [own[name].mean() - own[frozen].mean() for own in scores.values() if name in own and frozen in own]
+    gains = [own[name].mean() - own[BESIDE].mean() for own in scores.values() if name in own and BESIDE in own]
     return float(np.mean(gains)) if gains else float("-inf")
+
+
+def _gain(name: str, frozen: str, scores: dict[str, np.ndarray]) -> tuple[float, float] | None:
+    """Return the paired difference in points and its interval; None where one has not run, or both are frozen."""
+    if name not in scores or frozen not in scores or name.startswith(FROZEN):
+        return None
+    return mean_ci(100 * (scores[name] - scores[frozen]))
 
 
 def _cell(name: str, scores: dict[str, np.ndarray]) -> str:
     if name not in scores:
         return ""
     mean, half = mean_ci(scores[name])
-    text, frozen = f"{100 * mean:.1f} ± {100 * half:.1f}", scores.get(f"{FROZEN} {BESIDE}")
-    if frozen is None or name.startswith(FROZEN):
+    text = f"{100 * mean:.1f} ± {100 * half:.1f}"
+    if (gain := _gain(name, BESIDE, scores)) is None:
         return text
-    mean, half = mean_ci(100 * (scores[name] - frozen))
-    better = "**" if mean > half else ""
-    return f"{text} ({better}{mean:+.1f} ± {half:.1f}{better})"
+    better = "**" if gain[0] > gain[1] else ""
+    hardest = _gain(name, HARDEST, scores)
+    best = "†" if hardest is not None and hardest[0] > hardest[1] else ""
+    return f"{text} ({better}{gain[0]:+.1f} ± {gain[1]:.1f}{better}){best}"
 
 
 def _costs(runs: Sequence[Run]) -> list[str]:
