@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fewtext.data.sampler import EpisodeSpec as EpisodeSpec
     from fewtext.data.texts import LabeledTexts as LabeledTexts
     from fewtext.data.texts import class_disjoint as class_disjoint
+    from fewtext.data.training_set import TrainingSet as TrainingSet
     from fewtext.distillation import distill as distill
     from fewtext.errors import FewtextError as FewtextError
     from fewtext.learners.base import MetaLearner as MetaLearner
@@ -43,6 +44,7 @@ _HOMES = {
     "fewtext.data.load": ("load_texts",),
     "fewtext.data.sampler": ("Episode", "EpisodeSampler", "EpisodeSpec"),
     "fewtext.data.texts": ("LabeledTexts", "class_disjoint"),
+    "fewtext.data.training_set": ("TrainingSet",),
     "fewtext.distillation": ("distill",),
     "fewtext.errors": ("FewtextError",),
     "fewtext.learners.base": ("MetaLearner",),

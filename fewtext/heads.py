@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fewtext.data.collate import labels_of, ragged
+from fewtext.data.collate import ragged
 from fewtext.data.training_set import TrainingSet
 from fewtext.embedding import remembered
 from fewtext.learners.base import MetaLearner
 from fewtext.nn.encoder import Encoder
 from fewtext.nn.logistic import TOLERANCE, fit_logistic, probabilities
 from fewtext.nn.matmul import fast_matmul
-from fewtext.tensors import Support, TaskState
+from fewtext.tensors import TaskState
 
 logger = logging.getLogger("fewtext")
 
@@ -148,17 +148,9 @@ def most_alike(means: Tensor, pairs: int) -> list[tuple[int, int, float]]:
 
 
 def fit_own(learner: MetaLearner, own: TrainingSet, about: str | None = None) -> TaskState:
-    """Return the learner's own head; paraphrases are more texts to it.
-
-    `about` says in a sentence what the texts are about, to those learners that read it.
-    """
-    (texts, owners), tokenize = own.ways(), learner.encoder.tokenize
-    names = [tokenize([word])[0] if word else [] for word in own.words]
-    mask = torch.ones(1, len(names), dtype=torch.bool)
-    told = ragged([tokenize([about])]) if about else None
-    support = Support(ragged([tokenize(texts)]), labels_of([own.labels[owners]]), ragged([names]), mask, told)
+    """Return the learner's own head; `about` says in a sentence what the texts are about."""
     with torch.no_grad():
-        return learner.adapt(support.to(learner.encoder.device))
+        return learner.adapt(own.support(learner.encoder.tokenize, about).to(learner.encoder.device))
 
 
 def answers(

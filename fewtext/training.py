@@ -8,7 +8,8 @@ which parameters a batch uses, and it hides `adapt` and `predict`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import count
 
 import torch
 from accelerate import Accelerator
@@ -23,7 +24,7 @@ from fewtext.metrics.scores import mean_ci
 from fewtext.nn.matmul import fast_matmul
 from fewtext.run import Run, TrainConfig, TrainHistory, identity
 from fewtext.scoring import score_learner
-from fewtext.tensors import ABSENT
+from fewtext.tensors import ABSENT, EpisodeBatch
 
 
 def meta_train(
@@ -80,6 +81,11 @@ def meta_train(
         scores = score_learner(learner, chosen, words, accelerator=accelerator)
         run.validated(*mean_ci(scores.accuracy))
 
+    def batch_of(numbers: Sequence[int]) -> EpisodeBatch:
+        if config.deterministic and learner.encoder.prefix is not None:
+            learner.encoder.prefix.clear()  # its bits depend on which texts came together
+        return collator([episodes[number] for number in numbers]).to(accelerator.device)
+
     checks = validation is not None and config.validate_every > 0
     threads = torch.get_num_threads()
     bar = tqdm(initial=run.step, total=config.steps, unit="step", disable=not (progress and rank == 0))
@@ -95,9 +101,7 @@ def meta_train(
                 prepared.zero_grad()
                 for start in range(first, first + share, micro_batch):
                     numbers = range(start, min(start + micro_batch, first + share))
-                    if config.deterministic and learner.encoder.prefix is not None:
-                        learner.encoder.prefix.clear()  # its bits depend on which texts came together
-                    batch = collator([episodes[number] for number in numbers]).to(accelerator.device)
+                    batch = batch_of(numbers)
                     with accelerator.autocast():
                         output = learner(batch)
                     part = len(numbers) / config.meta_batch
@@ -122,12 +126,13 @@ def meta_train(
                     if accelerator.is_main_process:
                         checkpoints.save(run.checkpoint())
                     accelerator.wait_for_everyone()
+            if checks:
+                run.put(run.best)
+            else:
+                history.best_step = run.step
+            learner.eval()
+            learner.end(batch_of([number]).support for number in count())
     finally:
         torch.set_num_threads(threads)
         run.optimizer.zero_grad()
-    if checks:
-        run.put(run.best)
-    else:
-        history.best_step = run.step
-    learner.eval()
     return history

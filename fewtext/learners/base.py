@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -64,6 +64,9 @@ class MetaLearner(nn.Module, ABC):
 
     def begin(self, sources: Sequence[int]) -> None:
         """Get ready to be meta-trained on sources of so many classes each; most learners need not know."""
+
+    def end(self, tasks: Iterator[Support]) -> None:
+        """Get ready to be used, after meta-training; `tasks` are supports that it has seen, without an end."""
 
     @abstractmethod
     def adapt(self, support: Support) -> TaskState:

@@ -7,7 +7,9 @@ fast weights. The store is bounded: when it is full, the two entries most alike 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -52,6 +54,13 @@ class Memory(FirstOrderMAML, name="memory"):
         self.register_buffer("counts", torch.zeros(capacity))  # tasks in each entry
         for name in self.fast:
             self.register_buffer(_buffer(name), torch.zeros(capacity, *own[name].shape))
+
+    @torch.no_grad()
+    def end(self, tasks: Iterator[Support]) -> None:
+        """Keep as many training tasks as there is room for, and no others."""
+        self.clear()
+        for support in islice(tasks, self.config.capacity):
+            self.write(support, self.adapt(support))
 
     @torch.no_grad()
     def write(self, support: Support, state: TaskState) -> None:

@@ -35,7 +35,6 @@ from fewtext import Collator, Encoder, EpisodeSampler, EpisodeSpec, Lora, TrainC
 from fewtext.data.sampler import Episode
 from fewtext.jobs.options import Data
 from fewtext.learners import LEARNERS, MetaLearner, learner_class
-from fewtext.learners.memory import Memory
 from fewtext.nn.matmul import fast_matmul
 from fewtext.nn.pretrained import MINILM
 from fewtext.scoring import score_heads, score_learner
@@ -155,14 +154,7 @@ def train(learner: MetaLearner, parts: dict[str, list], steps: int) -> Run:
         on_step=lambda *_: marks.append(time.process_time()),
         progress=False,
     )
-    facts = {"train_s": time.process_time() - start, "step_s": median(np.diff(marks)), "best_step": history.best_step}
-    if isinstance(learner, Memory):  # it starts from what it has seen: the last training tasks
-        collator = Collator(sampler.sources, learner.encoder.tokenize)
-        for episode in first(sampler, learner.config.capacity):
-            support = collator([episode]).support
-            with torch.no_grad():
-                learner.write(support, learner.adapt(support))
-    return facts
+    return {"train_s": time.process_time() - start, "step_s": median(np.diff(marks)), "best_step": history.best_step}
 
 
 def first(sampler: EpisodeSampler, number: int) -> Iterator[Episode]:

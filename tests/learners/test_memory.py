@@ -1,13 +1,16 @@
 """A memory of tasks: the planted one is found, what is written is bounded and saved, and adapting writes nothing."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from fewtext import Collator, Encoder, EpisodeSampler, EpisodeSpec, Lora
+from fewtext import Collator, Encoder, EpisodeSampler, EpisodeSpec, Lora, TrainConfig, load_texts, meta_train
 from fewtext.artifact import Artifact
 from fewtext.errors import LearnerError
 from fewtext.learners.gradient import FirstOrderMAML, GradientConfig
 from fewtext.learners.memory import Memory, MemoryConfig
+from fewtext.nn.pretrained import MINILM
 
 SPEC = EpisodeSpec(ways=3, shots=2, queries=2)
 
@@ -42,16 +45,35 @@ def test_an_empty_memory_is_first_order_maml(memory, batch):
     assert torch.equal(logits(memory, batch), logits(plain, batch))
 
 
-def test_a_planted_neighbour_is_found(memory, toy):
-    sampler, collator = EpisodeSampler(toy, SPEC, seed=4), Collator([toy], memory.encoder.tokenize)
-    tasks = [collator([sampler[number]]) for number in range(4)]
-    for place, task in enumerate(tasks):
-        memory.write(task.support, moved(adapted(memory, task.support), place))
-    for place, task in enumerate(tasks):
-        places, shares = memory.recall(task.support)
+def test_a_planted_neighbour_is_found():
+    """Of eight tasks that were written, the one of the same classes, by texts that were not."""
+    memory = Memory(
+        Encoder.from_pretrained(MINILM, lora=Lora(rank=1, from_layer=5)), MemoryConfig(capacity=8, nearest=3)
+    )
+    everyday = load_texts("everyday")
+    sampler = EpisodeSampler(everyday, SPEC, seed=4)
+    drawn = [sampler[number] for number in range(8)]
+    collator = Collator([everyday], memory.encoder.tokenize)
+    for place, episode in enumerate(drawn):
+        support = collator([episode]).support
+        memory.write(support, moved(memory._body(support), place))
+    for place, episode in enumerate(drawn):
+        others = collator([replace(episode, support=episode.query, support_labels=episode.query_labels)]).support
+        places, shares = memory.recall(others)
         assert places[0, 0] == place
-        assert shares[0, 0] > shares[0, 1] > 0
+        assert shares[0, 0] > shares[0, 1] > shares[0, 2] > 0
         torch.testing.assert_close(shares.sum(1), torch.ones(1))
+
+
+def test_meta_training_ends_with_tasks_that_it_has_seen(memory, toy, tmp_path):
+    sampler = EpisodeSampler(toy, SPEC, seed=4)
+    for _ in range(2):  # training again does not add to them
+        meta_train(memory, sampler, TrainConfig(steps=1, meta_batch=1), progress=False)
+    Artifact("learner", memory).save_pretrained(tmp_path / "saved")
+    again = Artifact.from_pretrained(tmp_path / "saved").learner
+    assert again.counts.tolist() == [1, 1, 1, 1]
+    keys = Collator([toy], memory.encoder.tokenize)([sampler[number] for number in range(4)]).support
+    torch.testing.assert_close(again.keys, memory.key(keys), rtol=1e-4, atol=1e-4)
 
 
 def test_a_task_starts_from_what_its_neighbours_ended_with(memory, batch):
