@@ -153,7 +153,7 @@ def test_info_says_which_sources_are_worth_meta_training_on(tiny_folder, table, 
     assert "everyday/train" in shown
     assert main([*command, "--json"]) == 0
     (found,) = json.loads(said(capsys))
-    assert found["verdict"] in ("likely to help", "may help", "likely to hurt")
+    assert found["verdict"] in ("worth trying", "of little use", "may hurt")
     assert main([*command[:3], "--base", str(tiny_folder), "--data-root", str(table.parent)]) == 0
     assert "| everyday/train | 35 |" in said(capsys)  # the only card that needs no other data
     own = str(table.parent / "own")

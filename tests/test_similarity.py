@@ -43,7 +43,7 @@ def test_the_nearest_source_comes_first(tiny, toy):
 
 @pytest.mark.parametrize(
     ("nearness", "gain", "verdict"),
-    [(0.6, 2.24, "likely to help"), (0.4, 0.54, "may help"), (0.1, -2.02, "likely to hurt")],
+    [(0.6, 2.24, "worth trying"), (0.4, 0.54, "of little use"), (0.1, -2.02, "may hurt")],
 )
 def test_near_sources_are_expected_to_help_and_far_ones_to_hurt(nearness, gain, verdict):
     found = Similarity("source", 10, nearness, shared=0.2, confusion=0.5)

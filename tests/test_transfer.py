@@ -28,8 +28,8 @@ RUNS = [pair("a", "a", 0.6, 2.0), pair("b", "a", 0.2, -1.0), pair("a", "b", 0.3,
 
 def test_what_the_package_expects_is_what_was_measured_on_validation_classes(benchmark):
     runs = benchmark.read(benchmark.RUNS)
-    at_zero, by_nearness = benchmark.predictor([run for run in runs if run["part"] == "validation"])
-    assert (similarity.AT_ZERO, similarity.BY_NEARNESS) == pytest.approx((at_zero, by_nearness), abs=0.005)
+    measured = benchmark.predictor([run for run in runs if run["part"] == "validation"])
+    assert (similarity.AT_ZERO, similarity.BY_NEARNESS, similarity.SPREAD) == pytest.approx(measured, abs=0.005)
     near = [run for run in runs if run["part"] == "validation" and run["nearness"] >= similarity.NEAR]
     assert near
     assert not any(run["gain"] < -run["ci95"] for run in near)
@@ -37,12 +37,20 @@ def test_what_the_package_expects_is_what_was_measured_on_validation_classes(ben
 
 def test_the_nearest_source_is_compared_with_the_best_and_with_any(benchmark):
     rows = {row.name: row.value for row in benchmark.rows_of(RUNS)}
-    assert rows["all targets/test/nearest source"] == pytest.approx((2.0 + 0.2) / 2)
-    assert rows["all targets/test/best source"] == pytest.approx((2.0 + 0.9) / 2)
-    assert rows["all targets/test/any source"] == pytest.approx((2.0 - 1.0 + 0.9 + 0.2) / 4)
-    assert rows["all targets/test/rank correlation of nearness and gain"] == pytest.approx(0.8)
-    assert rows["nearness from 0.45/test/certainly better"] == 1
-    assert rows["nearness below 0.45/test/certainly worse"] == 1
+    assert rows["all sources/test/nearest"] == pytest.approx((2.0 + 0.2) / 2)
+    assert rows["all sources/test/best"] == pytest.approx((2.0 + 0.9) / 2)
+    assert rows["all sources/test/any"] == pytest.approx((2.0 - 1.0 + 0.9 + 0.2) / 4)
+    assert rows["all sources/test/rank correlation of nearness and gain"] == pytest.approx(0.8)
+    assert rows["all sources/test/nearness from 0.45/certainly better"] == 1
+    assert rows["all sources/test/nearness below 0.45/certainly worse"] == 1
+    assert rows["all sources/test/gain as expected"] == 1
+    assert rows["sources of other collections/test/nearest"] == pytest.approx((-1.0 + 0.9) / 2)
+
+
+def test_parts_of_one_collection_are_akin(benchmark):
+    assert benchmark.akin(pair("liu54", "hwu64", 0.5, 1.0))
+    assert benchmark.akin(pair("everyday", "everyday", 0.5, 1.0))
+    assert not benchmark.akin(pair("everyday", "hwu64", 0.5, 1.0))
 
 
 def test_the_table_has_targets_in_rows_and_marks_the_nearest_source(benchmark):
@@ -51,4 +59,5 @@ def test_the_table_has_targets_in_rows_and_marks_the_nearest_source(benchmark):
 
 
 def test_the_line_is_a_least_squares_fit(benchmark):
-    assert benchmark.predictor([pair("a", "b", x, 1 + 2 * x) for x in (0.1, 0.5, 0.9)]) == pytest.approx((1.0, 2.0))
+    pairs = [pair("a", "b", x, 1 + 2 * x + off) for x in (0.1, 0.5, 0.9) for off in (-1, 1)]
+    assert benchmark.predictor(pairs) == pytest.approx((1.0, 2.0, 1.0))

@@ -21,7 +21,7 @@ from fewtext.jobs.options import Data
 from fewtext.learners import LEARNERS
 from fewtext.nn.pretrained import best_local_base
 from fewtext.results import PACKAGES
-from fewtext.similarity import Similarity, similarities
+from fewtext.similarity import SPREAD, Similarity, similarities
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Info:
     """Describe an artifact without loading its weights, or a data card; without one, what is installed.
 
     With `similarity`: compare labelled texts with sources of episodes, and say whether meta-training on the training
-    classes of these is likely to help.
+    classes of these is worth trying.
 
     Attributes:
         artifact: folder or hub id of a meta-trained learner or a classifier, or the name of a data card; with
@@ -88,7 +88,9 @@ def _similarity(options: Info) -> str | Any:
     found = similarities(target, data.parts()["train"], learner.encoder)
     if options.json:
         more = ("expected_gain", "verdict")
-        return [asdict(source) | {name: getattr(source, name) for name in more} for source in found]
+        return [
+            asdict(source) | {name: getattr(source, name) for name in more} | {"spread": SPREAD} for source in found
+        ]
     return f"{target.name}: {len(target)} texts of {len(target.classes)} classes\n\n{_table(found)}"
 
 
@@ -107,8 +109,8 @@ def _at_hand(options: Info) -> tuple[str, ...]:
 def _table(found: Sequence[Similarity]) -> str:
     lines = ["| meta-train on | classes | nearness | shared | expected gain, points | |", "|---|--:|--:|--:|--:|---|"]
     lines += [
-        f"| {own.source} | {own.classes} | {own.nearness:.2f} | {own.shared:.2f} | {own.expected_gain:+.1f} "
-        f"| {own.verdict} |"
+        f"| {own.source} | {own.classes} | {own.nearness:.2f} | {own.shared:.2f} "
+        f"| {own.expected_gain:+.1f} ± {SPREAD:.1f} | {own.verdict} |"
         for own in found
     ]
     return "\n".join(lines)

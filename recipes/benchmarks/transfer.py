@@ -42,12 +42,13 @@ from fewtext.jobs.options import Data
 from fewtext.metrics.scores import mean_ci
 from fewtext.nn.pretrained import MINILM
 from fewtext.scoring import score_learner
-from fewtext.similarity import NEAR, prototypes, similarity
+from fewtext.similarity import AT_ZERO, BY_NEARNESS, NEAR, SPREAD, prototypes, similarity
 
 Run: TypeAlias = dict[str, Any]
 
 RUNS = Path(__file__).parent / "results" / "transfer_runs.jsonl"
 SETS = ("everyday", "banking77", "clinc150", "hwu64", "liu54", "huffpost")
+COLLECTION = {"liu54": "hwu64"}  # a part of the same collection
 SHOTS, PER_CLASS = 5, 40  # texts per class of a target: that are compared, and that episodes are drawn from
 
 
@@ -147,37 +148,53 @@ class Target:
         return {"gain": gain, "ci95": half, "frozen": float(self.frozen.mean())}
 
 
-def predictor(runs: Sequence[Run]) -> tuple[float, float]:
-    """Return what is gained at nearness 0 and more of it for each unit, in points: least squares over these pairs."""
-    by_nearness, at_zero = np.polyfit([run["nearness"] for run in runs], [run["gain"] for run in runs], 1)
-    return float(at_zero), float(by_nearness)
+def predictor(runs: Sequence[Run]) -> tuple[float, float, float]:
+    """Return the least squares line of gains over nearness, in points: at 0, per unit, how far 95 % are from it."""
+    nearness, gains = (np.array([run[key] for run in runs]) for key in ("nearness", "gain"))
+    by_nearness, at_zero = np.polyfit(nearness, gains, 1)
+    spread = np.quantile(abs(gains - at_zero - by_nearness * nearness), 0.95)
+    return float(at_zero), float(by_nearness), float(spread)
 
 
 def rows_of(runs: Sequence[Run]) -> list[Row]:
-    """Return the gain of every pair, and of each part of the classes how well nearness tells which source helps."""
+    """Return the gain of every pair, and for each part of the classes how well nearness tells which source helps."""
     rows = [
         Row(f"{run['target']}/{run['part']}/after {run['source']}", run["gain"], "points", run["ci95"])
         for run in runs
     ]
     for part in sorted({run["part"] for run in runs}, reverse=True):
         own = [run for run in runs if run["part"] == part]
-        targets = [[run for run in own if run["target"] == target] for target in sorted({r["target"] for r in own})]
-        for name, gains in {
-            "nearest source": [max(pairs, key=lambda run: run["nearness"])["gain"] for pairs in targets],
-            "best source": [max(run["gain"] for run in pairs) for pairs in targets],
-            "any source": [run["gain"] for run in own],
-        }.items():
-            rows.append(Row(f"all targets/{part}/{name}", float(np.mean(gains)), "points", n=len(gains)))
-        ranks = [rankdata([run[key] for run in own]) for key in ("nearness", "gain")]
-        order = float(np.corrcoef(ranks)[0, 1])
-        rows.append(Row(f"all targets/{part}/rank correlation of nearness and gain", order, "ρ", n=len(own)))
-        for near, pairs in {
-            f"from {NEAR}": [run for run in own if run["nearness"] >= NEAR],
-            f"below {NEAR}": [run for run in own if run["nearness"] < NEAR],
-        }.items():
-            for word, sign in {"better": 1, "worse": -1}.items():
-                count = sum(sign * run["gain"] > run["ci95"] for run in pairs)
-                rows.append(Row(f"nearness {near}/{part}/certainly {word}", count, "pairs", n=len(pairs)))
+        held = [abs(run["gain"] - AT_ZERO - BY_NEARNESS * run["nearness"]) <= SPREAD for run in own]
+        rows.append(Row(f"all sources/{part}/gain as expected", float(np.mean(held)), "share", n=len(own)))
+        rows += choices(f"all sources/{part}", own)
+        rows += choices(f"sources of other collections/{part}", [run for run in own if not akin(run)])
+    return rows
+
+
+def akin(run: Run) -> bool:
+    """Whether source and target are parts of one collection."""
+    return COLLECTION.get(run["source"], run["source"]) == COLLECTION.get(run["target"], run["target"])
+
+
+def choices(place: str, own: Sequence[Run]) -> list[Row]:
+    """Return what the nearest source brings its targets, and how nearness and gain go together."""
+    rows, targets = [], [[run for run in own if run["target"] == name] for name in sorted({r["target"] for r in own})]
+    for name, gains in {
+        "nearest": [max(pairs, key=lambda run: run["nearness"])["gain"] for pairs in targets],
+        "best": [max(run["gain"] for run in pairs) for pairs in targets],
+        "any": [run["gain"] for run in own],
+    }.items():
+        rows.append(Row(f"{place}/{name}", float(np.mean(gains)), "points", n=len(gains)))
+    ranks = [rankdata([run[key] for run in own]) for key in ("nearness", "gain")]
+    order = float(np.corrcoef(ranks)[0, 1])
+    rows.append(Row(f"{place}/rank correlation of nearness and gain", order, "ρ", n=len(own)))
+    for near, pairs in {
+        f"from {NEAR}": [run for run in own if run["nearness"] >= NEAR],
+        f"below {NEAR}": [run for run in own if run["nearness"] < NEAR],
+    }.items():
+        for word, sign in {"better": 1, "worse": -1}.items():
+            count = sum(sign * run["gain"] > run["ci95"] for run in pairs)
+            rows.append(Row(f"{place}/nearness {near}/certainly {word}", count, "pairs", n=len(pairs)))
     return rows
 
 
