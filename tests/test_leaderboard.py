@@ -23,7 +23,7 @@ def load(monkeypatch):
 
 
 def run(learner, accuracy, **changes):
-    costs = {} if learner == "frozen" else {"step_s": 0.5, "adapt_ms": {"1": 4.0, "5": 8.0}, "own_parameters": 1}
+    costs = {} if learner == "frozen" else {"step_s": 0.5, "best_step": 20, "adapt_ms": {"1": 4.0, "5": 8.0}}
     plain = {"learner": learner, "set": "toy", "episodes": 4, "peak_mb": 800.0, "accuracy": {"1": accuracy}}
     return plain | costs | changes
 
@@ -32,7 +32,9 @@ def run(learner, accuracy, **changes):
 def runs():
     heads = {"prototypes + names": [0.5, 0.6, 0.7, 0.8], "logistic regression": [0.1] * 4}
     frozen = run("frozen", heads | {"logistic regression + names": [0.5, 0.6, 0.7, 0.6]})
-    return [frozen, run("better", {"better": [0.6, 0.7, 0.8, 0.9]}), run("mixed", {"mixed": [0.9, 0.5, 0.7, 0.6]})]
+    control = run("multitask", {"multitask": [0.5, 0.6, 0.7, 0.7]})
+    better, mixed = run("better", {"better": [0.6, 0.7, 0.8, 0.9]}), run("mixed", {"mixed": [0.9, 0.5, 0.7, 0.6]})
+    return [frozen, control, better, mixed]
 
 
 def test_differences_are_paired_with_the_frozen_encoder(load, runs):
@@ -43,7 +45,10 @@ def test_differences_are_paired_with_the_frozen_encoder(load, runs):
     assert rows["mixed/toy/1-shot"].value == pytest.approx(0.675)
     assert rows["mixed/toy/1-shot − frozen prototypes + names"].ci95 > 10
     assert rows["better/toy/1-shot − frozen logistic regression + names"].value == pytest.approx(15.0)
-    assert not any(name.startswith("frozen") and "−" in name for name in rows)
+    assert rows["better/toy/1-shot − multitask"].value == pytest.approx(12.5)
+    assert not any(
+        (name.startswith("frozen") and "−" in name) or name.endswith("multitask − multitask") for name in rows
+    )
     assert rows["better/toy/meta-step"].value == 0.5
     assert rows["better/toy/5-shot/adaptation"].value == 8.0
 
@@ -54,11 +59,13 @@ def test_the_table_puts_the_best_first_and_marks_what_is_certain(load, runs):
         "better",
         "mixed",
         "frozen prototypes + names",
+        "multitask",
         "frozen logistic regression + names",
         "frozen logistic regression",
     ]
-    assert "(**+10.0 ± 0.0**)†" in lines[0]
-    assert not {"*", "†"} & {*lines[1]}
+    assert "(**+10.0 ± 0.0**)†‡" in lines[0]
+    assert "| 0.50 | 20 | 4/8 | 800 |" in lines[0]
+    assert not {"*", "†", "‡"} & {*lines[1]}
 
 
 def test_a_run_trains_and_tests_on_the_embedded_corpus(load, tiny_folder, monkeypatch):

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from fewtext import Artifact
+from fewtext.learners import LEARNERS
+
 RECIPES = Path(__file__).parents[1] / "recipes"
 SCRIPTS = sorted(path for path in RECIPES.glob("*.py") if path.name != "__init__.py")
 RUN = {"adapt.py", "demo.py", "meta_test.py", "meta_train.py", "predict.py", "push.py"}
@@ -61,6 +64,16 @@ def test_meta_train_then_meta_test_then_adapt_then_predict(tiny_folder, tmp_path
     answers = tmp_path / "answers.csv"
     assert program("predict.py", tmp_path / "mine", "--file", tmp_path / "new.txt", "--out", answers) == 0
     assert answers.read_text("utf-8").splitlines()[1].startswith("where is my card,")
+
+
+@pytest.mark.parametrize("name", sorted(LEARNERS))
+def test_every_learner_is_trained_by_the_recipe_and_serves_as_a_base(name, tiny_folder, tmp_path):
+    steps = ["--steps", 1, "--meta-batch", 1, "--ways", 3, "--queries", 1, "--validation-episodes", 2]
+    out = tmp_path / "base"
+    assert program("meta_train.py", name, "--base", tiny_folder, "--lora-rank", 2, "--out", out, *steps) == 0
+    given = ["--shots", 1, "--base", out, "--method", "prototype", "--out", tmp_path / "mine"]
+    assert program("adapt.py", "everyday", *given) == 0
+    assert Artifact.from_pretrained(out / "learner").learner.name == name
 
 
 def test_nothing_is_pushed_where_there_is_nothing(tmp_path, capsys):

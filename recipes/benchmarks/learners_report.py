@@ -15,8 +15,15 @@ Run: TypeAlias = dict[str, Any]
 
 FROZEN = "frozen"
 BESIDE = f"{FROZEN} {PROTOTYPES}{NAMES}"  # what learners are compared with
-HARDEST = f"{FROZEN} {REGRESSION}{NAMES}"  # and the head of the frozen encoder that is hardest to beat
-COSTS = {"step_s": ("meta-step", "s"), "peak_mb": ("memory", "MB"), "own_parameters": ("own parameters", "numbers")}
+HARDEST = f"{FROZEN} {REGRESSION}{NAMES}"  # the head of the frozen encoder that is hardest to beat
+CONTROL = "multitask"  # no learning to learn
+MARKS = {HARDEST: "†", CONTROL: "‡"}
+COSTS = {
+    "step_s": ("meta-step", "s"),
+    "best_step": ("kept step", "steps"),
+    "peak_mb": ("memory", "MB"),
+    "own_parameters": ("own parameters", "numbers"),
+}
 
 
 def rows_of(runs: Sequence[Run]) -> list[Row]:
@@ -26,9 +33,9 @@ def rows_of(runs: Sequence[Run]) -> list[Row]:
         for name, own in scores.items():
             mean, half = mean_ci(own)
             rows.append(Row(f"{name}/{place}", mean, "accuracy", half, len(own)))
-            for frozen in (BESIDE, HARDEST):
-                if (gain := _gain(name, frozen, scores)) is not None:
-                    rows.append(Row(f"{name}/{place} − {frozen}", gain[0], "points", gain[1], len(own)))
+            for other in (BESIDE, HARDEST, CONTROL):
+                if (gain := _gain(name, other, scores)) is not None:
+                    rows.append(Row(f"{name}/{place} − {other}", gain[0], "points", gain[1], len(own)))
     for run in runs:
         place = f"{run['learner']}/{run['set']}"
         rows += [Row(f"{place}/{word}", run[key], unit) for key, (word, unit) in COSTS.items() if key in run]
@@ -56,8 +63,8 @@ def text_of(runs: Sequence[Run]) -> str:
     names = {name for own in scores.values() for name in own}
     gain = {name: _mean_gain(name, scores) for name in names}
     lines = [
-        f"| | {' | '.join(places)} | meta-step, s | adaptation, ms (1-/5-shot) | memory, MB |",
-        "|---" * (4 + len(places)) + "|",
+        f"| | {' | '.join(places)} | meta-step, s | kept step | adaptation, ms (1-/5-shot) | memory, MB |",
+        "|---" * (5 + len(places)) + "|",
     ]
     for name in sorted(names, key=lambda name: (-gain[name], name)):
         cells = [_cell(name, scores[place]) for place in places]
@@ -70,11 +77,11 @@ def _mean_gain(name: str, scores: dict[str, dict[str, np.ndarray]]) -> float:
     return float(np.mean(gains)) if gains else float("-inf")
 
 
-def _gain(name: str, frozen: str, scores: dict[str, np.ndarray]) -> tuple[float, float] | None:
-    """Return the paired difference in points and its interval; None where one has not run, or both are frozen."""
-    if name not in scores or frozen not in scores or name.startswith(FROZEN):
+def _gain(name: str, other: str, scores: dict[str, np.ndarray]) -> tuple[float, float] | None:
+    """Return the paired difference in points and its interval; None where one has not run, or both are controls."""
+    if name not in scores or other not in scores or name == other or name.startswith(FROZEN):
         return None
-    return mean_ci(100 * (scores[name] - scores[frozen]))
+    return mean_ci(100 * (scores[name] - scores[other]))
 
 
 def _cell(name: str, scores: dict[str, np.ndarray]) -> str:
@@ -85,14 +92,15 @@ def _cell(name: str, scores: dict[str, np.ndarray]) -> str:
     if (gain := _gain(name, BESIDE, scores)) is None:
         return text
     better = "**" if gain[0] > gain[1] else ""
-    hardest = _gain(name, HARDEST, scores)
-    best = "†" if hardest is not None and hardest[0] > hardest[1] else ""
-    return f"{text} ({better}{gain[0]:+.1f} ± {gain[1]:.1f}{better}){best}"
+    against = {mark: _gain(name, other, scores) for other, mark in MARKS.items()}
+    marks = "".join(mark for mark, own in against.items() if own is not None and own[0] > own[1])
+    return f"{text} ({better}{gain[0]:+.1f} ± {gain[1]:.1f}{better}){marks}"
 
 
 def _costs(runs: Sequence[Run]) -> list[str]:
     if not runs or "step_s" not in runs[0]:
-        return ["", "", ""]
+        return [""] * 4
     step, memory = (np.mean([run[key] for run in runs]) for key in ("step_s", "peak_mb"))
     one, five = (np.mean([run["adapt_ms"][shots] for run in runs]) for shots in ("1", "5"))
-    return [f"{step:.2f}", f"{one:.0f}/{five:.0f}", f"{memory:,.0f}"]
+    kept = "/".join(f"{run['best_step']}" for run in sorted(runs, key=lambda run: run["set"]))
+    return [f"{step:.2f}", kept, f"{one:.0f}/{five:.0f}", f"{memory:,.0f}"]

@@ -17,8 +17,10 @@ from test_contract import (  # noqa: F401  (what every learner promises, of weig
     test_the_order_of_the_support_and_absent_rows_do_not_matter,
 )
 
-from fewtext import Collator, EpisodeSampler, EpisodeSpec, Prototypical
+from fewtext import Collator, EpisodeSampler, EpisodeSpec, Prototypical, TrainConfig, meta_train
 from fewtext.learners.neural_process import NeuralProcess, NeuralProcessConfig
+from fewtext.metrics.scores import mean_ci
+from fewtext.scoring import score_learner
 
 ABOUT = ["one two three", ""]
 
@@ -113,13 +115,16 @@ def test_untrained_it_is_the_prototypical_learner(toy, tiny_lora, shots, names):
     torch.testing.assert_close(logits_of(NeuralProcess(tiny_lora), drawn), expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("ways", [2, 8])
-def test_what_is_trained_on_five_classes_answers_on_other_numbers_of_them(toy, learner, ways):
-    learner(batch_of(toy, learner.encoder, ways=5)[1]).loss.backward()
-    torch.optim.SGD(weight for weight in learner.parameters() if weight.requires_grad).step()
-    logits = logits_of(learner, batch_of(toy, learner.encoder, ways=ways)[1])
-    assert logits.shape == (1, 2 * ways, ways)
-    assert logits.isfinite().all()
+def test_what_is_trained_on_three_classes_solves_tasks_of_two_and_of_eight(toy, tiny_lora):
+    torch.manual_seed(0)
+    learner = NeuralProcess(tiny_lora)
+    meta_train(learner, EpisodeSampler(toy, EpisodeSpec(3, 2, 2)), TrainConfig(steps=20), progress=False)
+    collator = Collator([toy], learner.encoder.tokenize)
+    for ways in (2, 8):
+        sampler = EpisodeSampler(toy, EpisodeSpec(ways, 2, 2), seed=9)
+        right = score_learner(learner, [sampler[number] for number in range(20)], collator).accuracy
+        mean, half = mean_ci(right)
+        assert mean - half > 1.5 / ways
 
 
 def test_a_description_is_read_and_another_task_s_is_not(toy, learner):
