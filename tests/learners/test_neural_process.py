@@ -124,7 +124,7 @@ def test_what_is_trained_on_three_classes_solves_tasks_of_two_and_of_eight(toy, 
         sampler = EpisodeSampler(toy, EpisodeSpec(ways, 2, 2), seed=9)
         right = score_learner(learner, [sampler[number] for number in range(20)], collator).accuracy
         mean, half = mean_ci(right)
-        assert mean - half > 1.5 / ways
+        assert mean - half > 1 / ways
 
 
 def test_a_description_is_read_and_another_task_s_is_not(toy, learner):
