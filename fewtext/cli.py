@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import json
 import logging
 import os
@@ -62,7 +63,7 @@ def _train(arguments: Sequence[str]) -> None:
     tyro.extras.subcommand_cli_from_dict(
         commands,
         prog="fewtext train",
-        description=Train.__doc__,
+        description=_description(Train, "train"),
         args=arguments,
         config=FLAT,
         sort_subcommands=True,
@@ -136,18 +137,46 @@ def _info(arguments: Sequence[str]) -> None:
 
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int | None], str]] = {
-    "train": (_train, "meta-train a learner on episodes"),
-    "test": (_test, "measure a learner on unseen classes, beside the frozen encoder"),
     "fit": (partial(_fit, Fit, fit), "fit a classifier to a few labelled texts"),
     "predict": (_predict, "classify texts with a saved classifier"),
+    "doctor": (_doctor, "examine labelled texts before learning from them"),
     "explain": (_explain, "say which texts decide an answer"),
     "edit": (_edit, "add, remove and change texts and classes of a saved classifier"),
     "suggest": (_suggest, "say which unlabelled texts to label next"),
     "distill": (partial(_fit, Distill, distill), "teach a classifier's answers to a smaller one"),
-    "doctor": (_doctor, "examine labelled texts before learning from them"),
+    "train": (_train, "meta-train a learner on episodes"),
+    "test": (_test, "measure a learner on unseen classes, beside the frozen encoder"),
     "push": (_push, "push a learner or a classifier to the hub"),
     "info": (_info, "describe an artifact, a data card, or this installation; say what to meta-train on"),
 }
+
+# A command's own help has all of its examples, that of `fewtext` the first one of each.
+EXAMPLES = """
+fewtext fit intents.csv --out my-intents --include-texts
+fewtext fit intents.csv --out my-intents --test held-out.csv --refine auto
+fewtext fit intents.csv --out my-intents --base runs/everyday
+fewtext predict my-intents "where is my card?"
+fewtext predict my-intents --file questions.csv --out answers.csv
+fewtext doctor intents.csv
+fewtext doctor intents.csv --test held-out.csv --strict
+fewtext doctor tickets.csv --separator ";"
+fewtext explain my-intents "where is my card?"
+fewtext explain my-intents "where is my card?" --most 3 --json
+fewtext edit my-intents --add refund "they owe me 5 euros" --dry-run
+fewtext edit my-intents --rename-class refund money_back --ask "I want my money back"
+fewtext suggest my-intents unlabelled.csv --count 20 --out to-label.csv
+fewtext suggest my-intents unlabelled.csv --strategy unknown
+fewtext distill my-intents unlabelled.csv --out small
+fewtext distill my-intents unlabelled.csv --out small --layers 2 --test held-out.csv
+fewtext train prototypical --card everyday --out runs/everyday
+fewtext train maml --card everyday --shots 1-5 --dry-run
+fewtext test runs/everyday --card everyday
+fewtext test runs/everyday --card everyday --shots 5 --part validation
+fewtext push my-intents me/my-intents --private
+fewtext push runs/everyday me/everyday --licence apache-2.0 --tag v1
+fewtext info my-intents
+fewtext info intents.csv --similarity everyday
+""".strip().splitlines()
 
 HELP = """usage: fewtext COMMAND [OPTIONS]
 
@@ -156,20 +185,9 @@ Few-shot text classification that learns to learn.
 {commands}
 
 examples:
-  fewtext fit intents.csv --out my-intents
-  fewtext predict my-intents "where is my card?"
-  fewtext doctor intents.csv
-  fewtext fit intents.csv --out my-intents --include-texts
-  fewtext explain my-intents "where is my card?"
-  fewtext edit my-intents --add refund "they owe me 5 euros" --dry-run
-  fewtext suggest my-intents unlabelled.csv --count 20 --out to-label.csv
-  fewtext distill my-intents unlabelled.csv --out small
-  fewtext train prototypical --card everyday --out runs/everyday
-  fewtext test runs/everyday --card everyday
-  fewtext fit intents.csv --base runs/everyday --out my-intents
-  fewtext push my-intents me/my-intents --private
+{examples}
 
-`fewtext COMMAND --help` lists a command's options."""
+`fewtext COMMAND --help` lists a command's options, with more examples."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -180,7 +198,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("fewtext").setLevel(logging.INFO)
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
-        _print(HELP.format(commands="\n".join(f"  {name:<9}{text}" for name, (_, text) in COMMANDS.items())))
+        commands = "\n".join(f"  {name:<9}{text}" for name, (_, text) in COMMANDS.items())
+        examples = "\n".join(f"  {_examples(name)[0]}" for name in COMMANDS)
+        _print(HELP.format(commands=commands, examples=examples))
         return 0 if arguments else 2
     if arguments[0] == "--version":
         _print(f"fewtext {metadata.version('fewtext')}")
@@ -202,7 +222,17 @@ def _parse(kind: type, name: str, arguments: Sequence[str]) -> Any:
     if repeated := [flag for flag in flags if flags.count(flag) > 1]:  # only the last one would count
         sys.stderr.write(f"fewtext: {repeated[0]} is there twice. Give it once, with all values.\n")
         raise SystemExit(2)
-    return tyro.cli(kind, prog=f"fewtext {name}", args=arguments, config=FLAT)
+    return tyro.cli(kind, prog=f"fewtext {name}", description=_description(kind, name), args=arguments, config=FLAT)
+
+
+def _description(kind: type, name: str) -> str:
+    """Return what the help of a command begins with: what it does, in the words of its options, and examples."""
+    words = inspect.cleandoc(kind.__doc__ or "").split("Attributes:")[0].strip()
+    return "\n  ".join([f"{words}\n\nexamples:", *_examples(name)])
+
+
+def _examples(name: str) -> list[str]:
+    return [line for line in EXAMPLES if line.split()[1] == name]
 
 
 def _show(words: str, data: Any, *, as_json: bool) -> None:

@@ -4,16 +4,21 @@ import csv
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
 
+import fewtext.cli
 from fewtext.checkpoint import Checkpoints
-from fewtext.cli import COMMANDS, main
+from fewtext.cli import COMMANDS, EXAMPLES, main
 from fewtext.data.card import DataCard
+from fewtext.errors import DataError
+from fewtext.learners import LEARNERS
 
 ROWS = [
     ("where is my card", "card"),
@@ -58,6 +63,38 @@ def test_every_command_explains_itself(command, capsys):
         main([*command.split(), "--help"])
     assert stop.value.code == 0
     assert f"usage: fewtext {command}" in said(capsys)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_says_what_it_does_and_shows_examples(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    text = said(capsys)
+    kind = getattr(fewtext.cli, command.capitalize())
+    assert f"\n\n{kind.__doc__.splitlines()[0]}\n" in text
+    assert "Attributes:" not in text
+    own = [line for line in EXAMPLES if line.startswith(f"fewtext {command} ")]
+    assert 2 <= len(own) <= 3
+    assert "examples:\n  " + "\n  ".join(own) + "\n" in text
+    assert main(["--help"]) == 0
+    assert f"\n  {own[0]}\n" in said(capsys)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_every_example_is_a_command_line_that_can_be_read(example, monkeypatch):
+    command, read = shlex.split(example)[1], []
+
+    def job(*given):
+        read.append(given[-1])
+        raise DataError("read")
+
+    job.__name__ = command
+    monkeypatch.setattr(f"fewtext.cli.{command}", job)
+    if command in ("fit", "distill"):
+        kind = getattr(fewtext.cli, command.capitalize())
+        monkeypatch.setitem(COMMANDS, command, (partial(fewtext.cli._fit, kind, job), ""))
+    assert main(shlex.split(example)[1:]) == 1
+    assert type(read[0]) is getattr(fewtext.cli, command.capitalize())
 
 
 def test_a_wrong_command_is_answered_with_the_closest(capsys):
@@ -143,6 +180,27 @@ def test_info_describes_an_artifact_a_card_and_the_installation(fitted, capsys):
     assert json.loads(said(capsys))["licence"] == "CC-BY-4.0"
     assert main(["info"]) == 0
     assert "prototypical" in said(capsys)
+
+
+@pytest.mark.parametrize("name", sorted(LEARNERS))
+def test_info_says_in_a_line_what_the_head_of_a_learner_is(name, monkeypatch, capsys):
+    monkeypatch.setattr("fewtext.jobs.info.describe", lambda source: {"learner": {"name": name}})
+    assert main(["info", "mine"]) == 0
+    head = json.loads(said(capsys))["heads"]["prototype"]
+    assert head.startswith(f"that of the learner {name}: ")
+    assert head.endswith(".")
+    assert "\n" not in head
+
+
+def test_suggest_says_when_texts_it_was_fitted_to_may_be_suggested(fitted, table, tiny_folder, tmp_path, caplog):
+    assert main(["suggest", str(fitted), str(table)]) == 0
+    assert "saved without its texts" in caplog.text
+    assert "--include-texts" in caplog.text
+    caplog.clear()
+    own = str(tmp_path / "own")
+    assert main(["fit", str(table), "--out", own, "--base", str(tiny_folder), "--include-texts"]) == 0
+    assert main(["suggest", own, str(table)]) == 0
+    assert "saved without its texts" not in caplog.text
 
 
 def test_info_says_which_sources_are_worth_meta_training_on(tiny_folder, table, capsys):

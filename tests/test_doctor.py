@@ -13,10 +13,10 @@ from fewtext.doctor.tokens import estimate, examine_tokens
 from fewtext.doctor.vectors import DOUBT, alike, examine_vectors, leave_one_out
 
 
-def sheet(*rows):
+def sheet(*rows, separator=None):
     """A sheet of (text, label) or (text, label, part)."""
     texts, labels, parts = zip(*((*row, "")[:3] for row in rows), strict=True)
-    return Sheet(texts, labels, parts, tuple(range(len(rows))))
+    return Sheet(texts, labels, parts, tuple(range(len(rows))), separator=separator)
 
 
 def sized(**sizes):
@@ -47,11 +47,11 @@ def test_texts_that_are_the_same_are_told_apart_by_label_and_row_split():
         )
     )
     assert {name: (finding.severity, finding.count) for name, finding in found.items()} == {
-        "one text, several labels": ("error", 1),
+        "one text, different labels": ("error", 1),
         "one text in several row splits": ("error", 1),
         "repeated texts": ("note", 1),
     }
-    assert rows(found["one text, several labels"]) == [(0, 2)]
+    assert rows(found["one text, different labels"]) == [(0, 2)]
     assert rows(found["one text in several row splits"]) == [(4, 5)]
     assert rows(found["repeated texts"]) == [(0, 1)]
     assert found["repeated texts"].examples[0].note == "2 times, but for case, width or spaces"
@@ -97,12 +97,20 @@ def test_classes_that_are_on_one_side_only():
         ({"card_not_arrived": 9, "card-not arrived": 9}, True),
         ({"refund": 50, "refunds": 5}, True),
         ({"refund": 50, "refnud": 5}, True),
+        ({"card_not_arrived": 3, "card_not_arived": 1}, True),
+        ({"card_not_arrived": 1, "card_not_arived": 2}, True),
+        ({"card_not_arrived": 4, "card_not_arived": 2}, True),
+        ({"card_not_arrived": 3, "card_not_arived": 2}, False),
+        ({"card_not_arrived": 1, "card_not_arived": 1}, False),
+        ({"card_not_arrived": 6, "card_not_arived": 3}, False),
+        ({"refund": 4, "refunds": 1}, False),  # short names are alike by chance
         ({"refund": 9, "refunds": 9}, False),  # both are used: a distinction
         ({"transfer_1": 50, "transfer_2": 5}, False),
         ({"refund": 50, "refuse": 5}, False),
         ({"C++": 9, "C#": 9, "C": 9}, False),
         ({"-1": 9, "1": 9}, False),
         ({"on": 50, "no": 5}, False),
+        ({"timer": 50, "time": 5}, False),
     ],
 )
 def test_labels_that_may_be_one(labels, misspelt):
@@ -120,10 +128,48 @@ def test_names_without_words():
 
 @pytest.mark.parametrize("card", ["banking77", "clinc150", "hwu64", "liu54", "huffpost", "newsgroups20", "everyday"])
 def test_good_labels_are_left_alone(card, data_root):
-    texts = load_texts(card, data_root=data_root)
-    labels = [texts.classes[number] for number in texts.labels]
-    found = by_name(examine_classes(sheet(*zip(texts.texts, labels, strict=True))))
-    assert not found.keys() & {"labels that may be one, misspelt", "label names without words"}
+    whole = load_texts(card, data_root=data_root)
+    uneven = np.random.default_rng(0).choice(len(whole), 3 * len(whole.classes), replace=False)
+    for texts in (whole, *map(whole.at_most, (1, 2, 3, 5)), whole.rows(uneven)):
+        labels = [texts.classes[number] for number in texts.labels]
+        found = by_name(examine_classes(sheet(*zip(texts.texts, labels, strict=True))))
+        assert not found.keys() & {"labels that may be one, misspelt", "label names without words"}
+
+
+SEVERAL = [
+    ("my card is late", "card;delivery"),
+    ("My card is late", "delivery ; card"),
+    ("block it", "card"),
+    ("block  it", "card;loss"),
+    ("no parcel", "delivery", "test"),
+]
+
+
+def test_each_of_several_labels_counts_for_its_text():
+    several = sheet(*SEVERAL, separator=";")
+    found = by_name(examine_texts(several))
+    assert {name: rows(finding) for name, finding in found.items()} == {
+        "one text, different labels": [(2, 3)],  # the other pair has the same labels, in another order
+        "repeated texts": [(0, 1)],
+    }
+    found = by_name(examine_classes(several))
+    small = ["loss (1)", "delivery (2)", "card (4)"]
+    assert [example.note for example in found["classes of fewer than 5 texts"].examples] == small
+    untested = ["card (4)", "loss (1)"]
+    assert [example.note for example in found["classes without held-out texts"].examples] == untested
+    assert (several + several).label_sets == several.label_sets * 2
+
+
+def test_checks_that_need_one_label_are_left_out_with_a_reason():
+    texts = [("a", "x;y"), ("b", "x"), ("c", "y;x"), ("d", "y;x")]
+    axes = torch.eye(3)
+    vectors = torch.stack([axes[0], axes[0] + 0.05 * axes[1], axes[0] + 0.05 * axes[2], axes[1]])
+    found = by_name(examine_vectors(sheet(*texts, separator=";"), vectors))
+    assert rows(found["nearly one text, different labels"]) == [(0, 1), (1, 2)]
+    assert rows(found["nearly repeated texts"]) == [(0, 2)]
+    assert rows(found["texts with several labels"]) == [(0,), (2,), (3,)]
+    assert "are not looked for" in found["texts with several labels"].advice
+    assert not found.keys() & {"labels to doubt", "classes that are easily confused"}
 
 
 def test_rephrased_texts_are_sorted_by_what_is_wrong():
@@ -146,7 +192,7 @@ def test_rephrased_texts_are_sorted_by_what_is_wrong():
             7 * vectors,
         )
     )
-    assert rows(found["nearly one text, two labels"]) == [(0, 1)]
+    assert rows(found["nearly one text, different labels"]) == [(0, 1)]
     assert rows(found["nearly one text in two row splits"]) == [(2, 3)]
     assert rows(found["nearly repeated texts"]) == [(4, 5)]
 
@@ -219,4 +265,5 @@ def test_estimates_grow_with_tokens_and_steps(tiny):
     assert costs.fit == pytest.approx(1.02)
     assert costs.predict == pytest.approx(10)
     assert costs.refine == pytest.approx(1.02 + 3.5 * 0.001 * 40 * 5 * 24)
+    assert costs.refine_memory is not None
     assert costs.refine_memory > costs.memory == 1000

@@ -90,6 +90,7 @@ PUBLIC = [
     "Prototypical",
     "Row",
     "TrainConfig",
+    "TrainingSet",
     "class_disjoint",
     "distill",
     "load_texts",

@@ -67,10 +67,11 @@ def test_a_class_that_is_never_predicted_counts_as_zero():
     assert macro_f1(np.array([0, 0]), np.array([0, 1])) == pytest.approx(1 / 3)
 
 
-def test_the_interval_is_1_96_standard_errors():
-    mean, half_width = mean_ci([0.0, 1.0, 0.0, 1.0])
+@pytest.mark.parametrize(("half", "errors"), [(1, 12.7062), (2, 3.1824), (5, 2.2622), (500, 1.9623)])
+def test_the_interval_is_as_many_standard_errors_as_the_table_of_student_s_t_says(half, errors):
+    mean, half_width = mean_ci([0.0, 1.0] * half)
     assert mean == 0.5
-    assert half_width == pytest.approx(1.96 * math.sqrt(1 / 3) / 2)
+    assert half_width == pytest.approx(errors * 0.5 / math.sqrt(2 * half - 1), rel=1e-4)
 
 
 def test_a_single_value_has_no_interval():
@@ -132,7 +133,7 @@ def test_a_metric_may_be_fed_batch_by_batch(tmp_path):
     metric = EpisodeAccuracy(cache_dir=str(tmp_path))
     metric.add_batch(predictions=[1, 0], references=[1, 1], episodes=[0, 0])
     metric.add_batch(predictions=[1, 1], references=[1, 1], episodes=[1, 1])
-    assert metric.compute() == pytest.approx({"accuracy": 0.75, "ci95": 1.96 * 0.25, "episodes": 2})
+    assert metric.compute() == pytest.approx({"accuracy": 0.75, "ci95": 12.7062 * 0.25, "episodes": 2})
 
 
 def test_episodes_count_the_same_whatever_their_size(tmp_path):

@@ -64,6 +64,19 @@ def draw(name, path, *given, **options):
 
 
 @pytest.fixture
+def drawn(monkeypatch):
+    """The pictures of this test."""
+    figures, save = [], Figure.savefig
+
+    def keeping(figure, *given, **options):
+        save(figure, *given, **options)
+        figures.append(figure)
+
+    monkeypatch.setattr(Figure, "savefig", keeping)
+    return figures
+
+
+@pytest.fixture
 def said(monkeypatch):
     """What the pictures of this test say."""
     words, save = [], Figure.savefig
@@ -152,6 +165,27 @@ def test_of_many_classes_those_with_errors_are_in_the_matrix(tmp_path, said):
 def test_without_errors_there_are_no_pairs(tmp_path, said):
     draw("confusion", tmp_path / "picture.png", TRUTH, TRUTH, CLASSES)
     assert "100.0 % of 8 texts right, 3 classes" in said
+
+
+@pytest.mark.parametrize("sets", [1, 4])
+def test_no_legend_lies_over_curves_of_reliability(sets, tmp_path, drawn):
+    draw("reliability", tmp_path / "picture.png", {f"method {n}": PROBABILITIES for n in range(sets)}, TRUTH)
+    (figure,) = drawn
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == sets
+    box = legend.get_window_extent()
+    assert box.y0 > 0
+    assert 0 < box.x0 < box.x1 < figure.bbox.x1
+    assert not any(box.overlaps(axis.get_tightbbox()) for axis in figure.axes)
+
+
+@pytest.mark.parametrize(("sets", "columns"), [(1, 1), (2, 2), (3, 3), (4, 2), (6, 3)])
+def test_sets_leave_no_place_empty(sets, columns, tmp_path, drawn):
+    rows = [Row(f"set {n}/{shots}-shot/fewtext", 0.5, "accuracy") for n in range(sets) for shots in (1, 2)]
+    draw("shots", tmp_path / "picture.png", rows)
+    (figure,) = drawn
+    assert len(figure.axes) == sets
+    assert figure.axes[0].get_subplotspec().get_gridspec().ncols == columns
 
 
 def test_all_queries_may_be_of_no_class(tmp_path, said):

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from fewtext.classifier.certainty import knowing
 from fewtext.classifier.fitted import Fitted
 from fewtext.classifier.supports import Supports
 from fewtext.data.checks import checked_texts, column
@@ -33,7 +34,8 @@ class Diff:
         relabelled: texts with their labels before and after.
         classes_added: labels that only the later one has.
         classes_removed: labels that only the earlier one has.
-        answers: of the texts asked, those with another answer, with the answers before and after.
+        answers: of the texts asked, those with another answer, with the answers before and after, None for one that
+            was rejected.
     """
 
     added: list[tuple[str, Any]]
@@ -49,7 +51,8 @@ class Diff:
         lines += [f"+ {label}: {text}" for text, label in self.added]
         lines += [f"- {label}: {text}" for text, label in self.removed]
         lines += [f"  {before} -> {after}: {text}" for text, before, after in self.relabelled]
-        lines += [f"  answer {before} -> {after}: {text}" for text, before, after in self.answers]
+        said = [(text, *("?" if own is None else own for own in both)) for text, *both in self.answers]
+        lines += [f"  answer {before} -> {after}: {text}" for text, before, after in said]
         return "\n".join(lines) or "no difference"
 
 
@@ -73,13 +76,14 @@ class Editable:
         """
         if (supports := self._state().supports) is None:
             raise DataError(
-                "this classifier was saved without its texts. Save it with include_texts=True to edit it."
+                "this classifier was saved without its texts. Save it with include_texts=True, "
+                "`fewtext fit … --include-texts`, to edit or explain it."
             )
         return supports
 
     @property
     def needs_refit_(self) -> bool:
-        """Whether so many texts changed since the encoder was refined that `refit` is worth its time."""
+        """Whether so many texts changed since refining, or since it did not help, that `refit` is worth its time."""
         changed = self._state().facts.get("refined", {}).get("changed_since", 0)
         return changed > 0 and changed >= STALE * len(self.supports_.texts)
 
@@ -191,15 +195,15 @@ class Editable:
         if other is None and not self._history:
             raise DataError("no edit to compare with. Give another classifier.")
         before = self._history[-1] if other is None else other._state()
-        after, rows = self._state(), list(column(texts))
+        after, supports, rows = self._state(), self.supports_, list(column(texts))
         if before.supports is None:
-            raise DataError("the other classifier was saved without its texts. Save it with include_texts=True.")
-        old, new = (
-            dict(zip(own.texts, map(_plain, own.labels), strict=True)) for own in (before.supports, self.supports_)
-        )
+            raise DataError(
+                "the other classifier was saved without its texts. Save it with include_texts=True (--include-texts)."
+            )
+        old, new = (dict(zip(own.texts, map(_plain, own.labels), strict=True)) for own in (before.supports, supports))
         answers = []
         if rows:
-            first, second = (own.predicted(checked_texts(rows)).tolist() for own in (before, after))
+            first, second = (_answered(own, checked_texts(rows)) for own in (before, after))
             answers = [(t, a, b) for t, a, b in zip(rows, first, second, strict=True) if a != b]
         classes = [own.classes.tolist() for own in (before, after)]
         return Diff(
@@ -214,13 +218,31 @@ class Editable:
     def _edit(self, supports: Supports) -> Self:
         self._remember(self._state().edited(supports))
         if self.needs_refit_:
-            logger.info("many texts changed since the encoder was refined: refit() refines it again")
+            logger.info("%s", refit_advice(self._state().facts, "refit()"))
         return self
 
     def _remember(self, state: Fitted) -> Self:
         self._history = [*self._history, self._state()][-DEPTH:]
         self._become(state)
         return self
+
+
+def refit_advice(facts: dict[str, Any], how: str) -> str:
+    """Return in words why `how`, a call or an option that refits, is worth its time where `needs_refit_`."""
+    if facts["refined"].get("kept", True):
+        return f"many texts changed since the encoder was refined: {how} refines it again"
+    return f"many texts changed since refining did not help: {how} tries whether it does now"
+
+
+def _answered(state: Fitted, texts: list[str]) -> list[Any]:
+    """Return the label of each text, None where `classify` rejects it; where texts may have several, a tuple."""
+    own, labels = state.certainty, state.predicted(texts).tolist()
+    if own.threshold is None:  # so it is with several labels, too
+        return labels
+    (scores,) = state.ask(
+        texts, lambda logits, rows: (knowing(logits / own.temperature, state.cosines(logits, rows)),)
+    )
+    return [label if score >= own.threshold else None for label, score in zip(labels, scores, strict=True)]
 
 
 def _plain(label: Any) -> Any:

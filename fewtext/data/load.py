@@ -242,8 +242,9 @@ def choose_column(
     usual = TEXT_COLUMNS if role == "text" else LABEL_COLUMNS
     found = wanted if wanted is not None else next((column for column in usual if column in names), None)
     if found is None or found not in names:
+        argument = f"{role}_columns" if role == "paraphrase" else f"{role}_column"
         raise DataError(
             f"{where}: no {role} column{f' {wanted!r}' if wanted else ''}; the columns are {list(names)}. "
-            f"Name it with {role}_column."
+            f"Name it with {argument}, --{argument.replace('_', '-')} on the command line."
         )
     return found

@@ -10,7 +10,9 @@ from fewtext.data.texts import normalise
 from fewtext.doctor.findings import HELD_OUT, OUTSIDE, Example, Finding, Sheet, found
 
 FEW, TIMES = 5, 10  # texts of a small class; times that the largest class is larger than one that is out of balance
-RARE = 5  # times as many texts has the class whose name is misspelt
+RARE = 5  # times as many texts as the class whose name is misspelt has the other one
+LONG = 8  # letters of a name that hardly resembles another by chance: twice as many texts are enough at few shots
+FEWEST = 2  # texts of a class, at most, for that
 SHORTEST = 5  # letters of a name that one letter cannot turn into another: `on` and `off` differ on purpose
 SEPARATORS = re.compile(r"[\s_/\\.,;:!?'\"()\-]+")
 EMPTY_WORDS = {"label", "class", "category", "cluster", "intent", "topic", "group", "type", "tag", "id"}
@@ -24,14 +26,15 @@ def examine_classes(sheet: Sheet) -> list[Finding]:
     small = [_sized(name, sizes[name]) for name in rising if sizes[name] < FEW]
     most = max(sizes.values())
     uneven = [_sized(name, sizes[name]) for name in rising if TIMES * sizes[name] < most]
-    held = Counter(
-        label for label, part in zip(sheet.labels, sheet.parts, strict=True) if part in HELD_OUT and label != OUTSIDE
-    )
+    parts = zip(sheet.label_sets, sheet.parts, strict=True)
+    held = Counter(label for labels, part in parts if part in HELD_OUT for label in labels if label != OUTSIDE)
     unknown = [_sized(name, held[name]) for name in sorted(held.keys() - sizes.keys())]
     untested = [_sized(name, sizes[name]) for name in sorted(sizes.keys() - held.keys()) if held]
     wordless = [_sized(name, sizes[name]) for name in names if not _words(name)]
     severity = "warning" if min(sizes.values()) == 1 else "note"
-    advice = "Say in label_descriptions what they mean: the meaning of a name counts as one more text of its class."
+    advice = (
+        "Say what they mean (label_descriptions, or fewtext fit --labels): it counts as one more text of their class."
+    )
     biggest = f"The largest class, {rising[-1]}, has {most:,} texts: prefer macro-F1, or take as many of each."
     return [
         *found("classes only in held-out texts", "error", "No answer can be right: correct or drop them.", unknown),
@@ -58,7 +61,9 @@ def _misspelt(sizes: Counter[str]) -> list[Finding]:
             (rare, key), (usual, wanted) = sorted((one, other), key=lambda pair: (sizes[pair[0]], pair))
             letters = len(re.findall(r"[^\W\d_]", key)) > 1
             digits = re.findall(r"\d", key) == re.findall(r"\d", wanted)
-            if letters and digits and (key == wanted or RARE * sizes[rare] <= sizes[usual]):
+            times = 2 if len(key) >= LONG and sizes[rare] <= FEWEST else RARE
+            near = min(len(key), len(wanted)) >= SHORTEST and times * sizes[rare] <= sizes[usual]
+            if letters and digits and (key == wanted or near):
                 pairs.add((rare, usual))
     examples = [
         Example(f"{rare!r} ({sizes[rare]:,} texts), {usual!r} ({sizes[usual]:,})") for rare, usual in sorted(pairs)

@@ -72,11 +72,10 @@ def _finding(finding: Finding, width: int) -> list[str]:
 
 
 def _costs(costs: Estimate) -> list[str]:
-    rows = {
-        "fit": f"{_seconds(costs.fit)}, {costs.memory / 2**30:.1f} GiB",
-        "fit with refine=True": f"{_seconds(costs.refine)}, {costs.refine_memory / 2**30:.1f} GiB",
-        "predict 1,000 texts": _seconds(costs.predict),
-    }
+    rows = {"fit": f"{_seconds(costs.fit)}, {costs.memory / 2**30:.1f} GiB"}
+    if costs.refine is not None and costs.refine_memory is not None:
+        rows["fit with refine=True"] = f"{_seconds(costs.refine)}, {costs.refine_memory / 2**30:.1f} GiB"
+    rows["predict 1,000 texts"] = _seconds(costs.predict)
     return ["About, on this machine:", *(f"  {name:<22}{text}" for name, text in rows.items())]
 
 

@@ -73,6 +73,7 @@ class Sheet:
         parts: row split of each, "" where there is none.
         rows: number of each within its row split, from 0.
         empty: rows without a text, which are left out.
+        separator: what stands between the labels of a text that has several; None where each has one.
     """
 
     texts: tuple[str, ...]
@@ -80,6 +81,7 @@ class Sheet:
     parts: tuple[str, ...]
     rows: tuple[int, ...]
     empty: tuple[Place, ...] = ()
+    separator: str | None = None
 
     def __add__(self, other: Sheet) -> Sheet:
         return Sheet(
@@ -88,6 +90,7 @@ class Sheet:
             self.parts + other.parts,
             self.rows + other.rows,
             self.empty + other.empty,
+            self.separator,
         )
 
     def place(self, position: int) -> Place:
@@ -109,6 +112,19 @@ class Sheet:
         )
 
     @cached_property
+    def label_sets(self) -> list[tuple[str, ...]]:
+        """The labels of each text, sorted, none of them twice."""
+        if not self.separator:
+            return [(label,) for label in self.labels]
+        parts = [[label] if label == OUTSIDE else label.split(self.separator) for label in self.labels]
+        return [tuple(sorted({part.strip() for part in own})) for own in parts]
+
+    @cached_property
+    def several(self) -> list[int]:
+        """Positions of the supports that have several labels."""
+        return [int(row) for row in self.supports if len(self.label_sets[row]) > 1]
+
+    @cached_property
     def supports(self) -> np.ndarray:
         """Positions of the texts to learn from: in scope, and in no row split that is held out."""
         rows = zip(self.labels, self.parts, strict=True)
@@ -116,8 +132,9 @@ class Sheet:
 
     @cached_property
     def classes(self) -> tuple[list[str], np.ndarray]:
-        """The N classes of the supports, sorted, and the class number of each support."""
-        names, numbers = np.unique([self.labels[row] for row in self.supports], return_inverse=True)
+        """The N classes of the supports, sorted, and the class number of each label of each support."""
+        labels = [label for row in self.supports for label in self.label_sets[row]]
+        names, numbers = np.unique(labels, return_inverse=True)
         return names.tolist(), numbers
 
 

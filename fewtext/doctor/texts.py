@@ -14,20 +14,20 @@ LONG, TIMES = 1000, 20  # characters, and times the median length: a quote that 
 
 def examine_texts(sheet: Sheet) -> list[Finding]:
     """Return what is wrong with the texts as they stand; two count as the same where `normalise` makes them so."""
-    groups: dict[str, dict[tuple[str, str], list[int]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[str, dict[tuple[tuple[str, ...], str], list[int]]] = defaultdict(lambda: defaultdict(list))
     for row, text in enumerate(sheet.texts):
-        groups[normalise(text)][sheet.labels[row], sheet.parts[row]].append(row)
+        groups[normalise(text)][sheet.label_sets[row], sheet.parts[row]].append(row)
     conflicts, leaks, repeats = [], [], []
     for places in groups.values():
         first = sheet.example([rows[0] for rows in places.values()])
-        if len({label for label, _ in places}) > 1:
+        if len({labels for labels, _ in places}) > 1:
             conflicts.append(first)
         if len({part for _, part in places}) > 1:
             leaks.append(first)
         repeats += [rows for rows in places.values() if len(rows) > 1]
     repeats = [_repeated(sheet, rows) for rows in sorted(repeats, key=len, reverse=True)]
     return [
-        *found("one text, several labels", "error", "Decide which label is right.", conflicts),
+        *found("one text, different labels", "error", "Decide what is right, and keep one row.", conflicts),
         *found("one text in several row splits", "error", "Keep it in one, or the scores reward memory.", leaks),
         *found("repeated texts", "note", "Keep one of each: repeating a text teaches nothing.", repeats),
         *found("empty texts", "warning", "They are left out.", [Example("", (place,)) for place in sheet.empty]),

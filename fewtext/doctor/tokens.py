@@ -22,17 +22,17 @@ class Estimate:
 
     Attributes:
         fit: seconds of fitting.
-        refine: seconds of fitting with `refine=True`.
+        refine: seconds of fitting with `refine=True`; None where texts may have several labels.
         predict: seconds of classifying 1,000 texts of the same length.
         memory: bytes of main memory, of fitting and of classifying.
         refine_memory: the same with `refine=True`.
     """
 
     fit: float
-    refine: float
+    refine: float | None
     predict: float
     memory: int
-    refine_memory: int
+    refine_memory: int | None
 
 
 def examine_tokens(sheet: Sheet, encoder: Encoder, tokens: Sequence[Sequence[int]]) -> list[Finding]:

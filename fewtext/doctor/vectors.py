@@ -75,14 +75,14 @@ def _rephrased(sheet: Sheet, vectors: Tensor) -> list[Finding]:
         if normalise(sheet.texts[first]) == normalise(sheet.texts[second]):
             continue
         example = sheet.example([first, second], f"cosine {cosine:.3f}")
-        if sheet.labels[first] != sheet.labels[second]:
+        if sheet.label_sets[first] != sheet.label_sets[second]:
             conflicts.append(example)
         elif sheet.parts[first] != sheet.parts[second]:
             leaks.append(example)
         elif sheet.parts[first] not in HELD_OUT:
             repeats.append(example)
     return [
-        *found("nearly one text, two labels", "warning", "One of the labels is probably wrong.", conflicts),
+        *found("nearly one text, different labels", "warning", "One of the labels is probably wrong.", conflicts),
         *found("nearly one text in two row splits", "note", "Keep it in one for scores of unseen texts.", leaks),
         *found("nearly repeated texts", "note", "Texts that differ more teach more.", repeats),
     ]
@@ -92,8 +92,11 @@ def _doubtful(sheet: Sheet, vectors: Tensor) -> list[Finding]:
     """Return supports that are probably mislabelled, and pairs of classes that are easily confused.
 
     As in confident learning (https://arxiv.org/abs/1911.00068) a label is doubted by a model that has not seen it,
-    here the nearest class mean.
+    here the nearest class mean. Texts with several labels are near to several.
     """
+    if sheet.several:
+        lost = "Labels to doubt and confusable classes are not looked for: a text of two classes looks like both."
+        return found("texts with several labels", "note", lost, [sheet.example([row]) for row in sheet.several])
     names, numbers = sheet.classes
     if len(names) < 2:
         return []
@@ -123,7 +126,7 @@ def _doubtful(sheet: Sheet, vectors: Tensor) -> list[Finding]:
             f"the other class; cosine of the means {float(means[one] @ means[other]):.2f}"
         )
         confused.append(sheet.example([supports[int(mine[row])], supports[int(theirs[column])]], note))
-    advice = "Join them, describe both in label_descriptions, or label more texts of both."
+    advice = "Join them, describe both (label_descriptions, or fewtext fit --labels), or label more texts of both."
     return [
         *found("labels to doubt", "warning", "Read these texts again, and correct the label if need be.", doubted),
         *found("classes that are easily confused", "warning", advice, confused),

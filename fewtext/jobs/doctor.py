@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ import tyro
 
 from fewtext.bases import load_base
 from fewtext.data.card import DataCard
+from fewtext.data.checks import checked_label
 from fewtext.data.load import ROW_SPLITS, choose_column, load_texts, read_rows
 from fewtext.data.texts import LabeledTexts, readable
 from fewtext.doctor.classes import examine_classes
@@ -50,6 +52,7 @@ class Doctor:
         text_column: column of the texts; without effect on a data card, which names its own.
         label_column: column of the labels, likewise.
         out_of_scope_label: label of texts that belong to no class, likewise.
+        separator: what stands between the labels of a text that has several, `;` say.
         data_root: folder in which data cards find their data.
     """
 
@@ -66,6 +69,7 @@ class Doctor:
     text_column: str | None = None
     label_column: str | None = None
     out_of_scope_label: str | None = None
+    separator: str | None = None
     data_root: Path | None = None
 
 
@@ -73,10 +77,12 @@ def doctor(options: Doctor) -> Diagnosis:
     """Examine texts: those to learn from, and whether the ones held out are really others.
 
     Raises:
-        DataError: texts that cannot be read, or none to learn from.
+        DataError: texts that cannot be read, none to learn from, or a separator that stands in no label.
         EncoderError: no usable base.
     """
     name, sheet = Path(options.data).name, _read(options.data, options, options.split)
+    if options.separator and not any(len(labels) > 1 for labels in sheet.label_sets):
+        raise DataError(f"{name}: no label has {options.separator!r} in it. Correct --separator, or leave it out.")
     if options.shots is not None:
         sheet = _drawn(sheet, options.shots, options.seed)
     if options.test is not None:
@@ -104,13 +110,17 @@ def _read(source: str, options: Doctor, split: str | None = None) -> Sheet:
         split=split,
         data_root=options.data_root,
     )
+    for label in loaded.classes if options.separator else ():
+        for part in label.split(options.separator):
+            checked_label(part.strip(), f"{loaded.name}: a label in {label!r}")
     inside, outside = loaded.partition or ("",) * len(loaded), ("",) * len(loaded.out_of_scope)
     parts = inside + (loaded.out_of_scope_partition or outside)
     names = [OUTSIDE if name == options.out_of_scope_label else name for name in loaded.classes]
     labels = tuple(names[number] for number in loaded.labels) + (OUTSIDE,) * len(outside)
     if source in DataCard.names():
         numbers = defaultdict(count)
-        return Sheet(loaded.texts + loaded.out_of_scope, labels, parts, tuple(next(numbers[part]) for part in parts))
+        rows = tuple(next(numbers[part]) for part in parts)
+        return Sheet(loaded.texts + loaded.out_of_scope, labels, parts, rows, separator=options.separator)
     rows, empty = [], []
     for key, table in read_rows(source).items():
         part = ROW_SPLITS.get(str(key), str(key))
@@ -121,7 +131,7 @@ def _read(source: str, options: Doctor, split: str | None = None) -> Sheet:
                     rows.append(row)
                 else:
                     empty.append(Place(part if loaded.partition else "", row, "", ""))
-    return Sheet(loaded.texts, labels, parts, tuple(rows), tuple(empty))
+    return Sheet(loaded.texts, labels, parts, tuple(rows), tuple(empty), options.separator)
 
 
 def _named(sheet: Sheet, part: str) -> Sheet:
@@ -145,13 +155,12 @@ def _encoded(sheet: Sheet, base: str) -> tuple[list[Finding], Estimate]:
     tokens = encoder.tokenize(sheet.texts)
     encoder.encode(sheet.texts[:WARM_UP])
     start = time.perf_counter()
-    vectors = torch.from_numpy(encoder.encode(sheet.texts, progress=True))
+    vectors = torch.from_numpy(encoder.encode(sheet.texts, progress=sys.stderr.isatty()))
     second, memory = (time.perf_counter() - start) / sum(map(len, tokens)), peak_memory()
     findings = [*examine_tokens(sheet, encoder, tokens), *examine_vectors(sheet, vectors)]
     classes, numbers = sheet.classes
     config = RefineConfig() if np.bincount(numbers).min() >= ENOUGH else RefineConfig(steps=SHORT)
     texts = [len(tokens[row]) for row in sheet.supports]
     names = [len(ids) for ids in encoder.tokenize([readable(label) for label in classes])]
-    return findings, estimate(
-        encoder, texts, names, second=second, memory=memory, steps=config.steps, ways=config.ways
-    )
+    costs = estimate(encoder, texts, names, second=second, memory=memory, steps=config.steps, ways=config.ways)
+    return findings, replace(costs, refine=None, refine_memory=None) if sheet.separator else costs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,8 +12,13 @@ import tyro
 
 from fewtext.artifact.layout import LAYOUT, Style
 from fewtext.classifier import FewShotClassifier
+from fewtext.classifier.editing import refit_advice
 from fewtext.data.load import load_texts
+from fewtext.data.texts import readable
 from fewtext.errors import DataError
+
+NEAR = 0.8  # likeness from which on a new class may be another misspelt: card_lost and card_stolen are less alike
+logger = logging.getLogger("fewtext")
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,7 @@ class Edit:
         relabel: pairs of a text and its new label.
         remove_class: classes to remove with their texts.
         rename_class: pairs of a class and its new name.
-        merge: classes to make one of; the last one is the name of the whole.
+        merge: classes to make one of; the last one is the name of the whole, be it one of them or new.
         add: pairs of a label and a text to add; a new label becomes a class.
         add_from: a file of labelled texts to add.
         add_class: pairs of a new class and words that describe it, where there are no texts yet.
@@ -58,7 +65,7 @@ class Edit:
 
 
 def edit(options: Edit) -> tuple[dict[str, Any], str]:
-    """Edit and save; returns what changed, as plain data and in words.
+    """Edit and save; returns what changed and hints on it, as plain data and in words.
 
     Raises:
         ArtifactError: no such classifier.
@@ -69,6 +76,30 @@ def edit(options: Edit) -> tuple[dict[str, Any], str]:
         raise DataError(f"{options.classifier}: on the hub nothing is edited. Give --out a folder, and push it then.")
     before = FewShotClassifier.from_pretrained(options.classifier)
     classifier = FewShotClassifier.from_pretrained(options.classifier)
+    logger.addFilter(_is_no_advice)
+    try:
+        _make(classifier, options)
+    finally:
+        logger.removeFilter(_is_no_advice)
+    diff = classifier.diff(before, options.ask)
+    if not options.dry_run:
+        style: Style = "merged" if (folder / LAYOUT.encoder).is_dir() or options.out else "adapter"
+        onnx = None
+        if (folder / LAYOUT.onnx).is_dir():
+            onnx = "int8" if len(list((folder / LAYOUT.onnx).iterdir())) > 1 else "fp32"
+        classifier.save_pretrained(folder, style=style, onnx=onnx, include_texts=True)
+    old = {readable(label).casefold(): label for label in classifier.classes_ if label not in diff.classes_added}
+    hints = []
+    for label in diff.classes_added:
+        for near in difflib.get_close_matches(readable(label).casefold(), old, n=1, cutoff=NEAR):
+            hints.append(f"new class {label!r}: did you mean {str(old[near])!r}?")
+    if classifier.needs_refit_:
+        hints.append(refit_advice(classifier.facts_, "--refit"))
+    return asdict(diff) | {"hints": hints}, "\n".join([str(diff), *hints])
+
+
+def _make(classifier: FewShotClassifier, options: Edit) -> None:
+    """Make the edits."""
     for text in options.forget:
         classifier.forget(text)
     if options.remove:
@@ -80,7 +111,14 @@ def edit(options: Edit) -> tuple[dict[str, Any], str]:
     for label, name in options.rename_class:
         classifier.rename_class(label, name)
     if options.merge:
-        classifier.merge_classes(options.merge, options.merge[-1])
+        *labels, whole = options.merge
+        labels += [whole] * (whole in classifier.classes_.tolist())
+        if len(labels) < 2:
+            raise DataError(
+                f"--merge {' '.join(options.merge)}: fewer than two classes. Give those to make one of, and last the "
+                "name of the whole. To give one class another name, use --rename-class."
+            )
+        classifier.merge_classes(labels, whole)
     added = [(text, label) for label, text in options.add]
     if options.add_from is not None:
         more = load_texts(options.add_from)
@@ -92,15 +130,11 @@ def edit(options: Edit) -> tuple[dict[str, Any], str]:
         classifier.add_class(label, description=words)
     if options.refit:
         classifier.refit()
-    diff = classifier.diff(before, options.ask)
-    if not options.dry_run:
-        style: Style = "merged" if (folder / LAYOUT.encoder).is_dir() or options.out else "adapter"
-        onnx = None
-        if (folder / LAYOUT.onnx).is_dir():
-            onnx = "int8" if len(list((folder / LAYOUT.onnx).iterdir())) > 1 else "fp32"
-        classifier.save_pretrained(folder, style=style, onnx=onnx, include_texts=True)
-    advice = "\nmany texts changed since the encoder was refined: --refit refines it again" * classifier.needs_refit_
-    return asdict(diff), f"{diff}{advice}"
+
+
+def _is_no_advice(record: logging.LogRecord) -> bool:
+    """Return whether a message may be shown; the advice to refit is said once, with the name of the option."""
+    return "refit()" not in record.getMessage()
 
 
 def _label(label: str, separator: str | None) -> Any:

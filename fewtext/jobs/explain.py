@@ -1,14 +1,15 @@
-"""Say why texts get their answers."""
+"""Say why texts get their answers: where they may have several labels, why each of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from fewtext.classifier import FewShotClassifier
 from fewtext.classifier.evidence import Explanation
+from fewtext.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,22 @@ class Explain:
 
 
 def explain(options: Explain) -> list[Explanation]:
-    """Return an explanation of each answer.
+    """Return an explanation of each answer; of each of its labels where there may be several.
 
     Raises:
         ArtifactError: no such classifier.
         DataError: saved without its texts, or no text.
     """
+    if not options.texts:
+        raise DataError(f'no text. Give at least one: fewtext explain {options.classifier} "where is my card?"')
     classifier = FewShotClassifier.from_pretrained(options.classifier)
-    return [classifier.explain(text, most=options.most, without=options.without) for text in options.texts]
+    return [
+        classifier.explain(text, label=label, most=options.most, without=options.without)
+        for text in options.texts
+        for label in _labels(classifier, text)
+    ]
+
+
+def _labels(classifier: FewShotClassifier, text: str) -> tuple[Any, ...]:
+    """Return the labels to explain; None for the most probable one."""
+    return (classifier.predict([text])[0] if classifier.several_ else ()) or (None,)

@@ -10,12 +10,16 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
+from fewtext.artifact import LAYOUT
 from fewtext.classifier import FewShotClassifier
-from fewtext.data.load import load_texts
+from fewtext.data.checks import checked_label
+from fewtext.data.load import load_texts, read_rows
 from fewtext.data.texts import LabeledTexts
+from fewtext.errors import DataError
+from fewtext.jobs.measure import certainty_rows, labels_of, measure, measure_onnx, reading_rows
 from fewtext.jobs.pictures import draw_pictures
 from fewtext.jobs.push import data_facts, result_facts
-from fewtext.metrics.scores import accuracy, brier_score, calibration_error, macro_f1
+from fewtext.nn.tokens import TokenReport
 from fewtext.results import Row, write_results
 
 
@@ -24,8 +28,11 @@ class Fit:
     """Fit a classifier to a few labelled texts and save it.
 
     Attributes:
-        data: a csv, tsv, json, jsonl or parquet file, a folder, a hub id, or the name of a data card.
         out: folder for the classifier.
+        data: a csv, tsv, json, jsonl or parquet file, a folder, a hub id, or the name of a data card; none is needed
+            where there are `labels`.
+        labels: a file of the same kinds that lists all classes in a column `label`; words in a column `description`
+            say more than the label does. Classes without texts are learned from these words.
         base: folder of a meta-trained learner, folder or hub id of an encoder; by default the best one here.
         shots: use only so many texts of each class, drawn at random; all by default.
         seed: of that draw.
@@ -43,7 +50,8 @@ class Fit:
         coverage: share of the texts of known classes that are to be accepted.
         windows: read long texts in several windows, instead of cutting them.
         split: fit to this row split (train, say) where the data have several.
-        test: a second file, or a row split of the same data, to measure accuracy on.
+        calibrate: a second file, or a row split of the same data, to set by it how sure answers are.
+        test: another one, to measure accuracy on.
         data_root: folder in which data cards find their data.
         style: `merged` stands alone and is a transformers model, too; `adapter` is small and names its base.
         onnx: also export to ONNX, in full precision or with a smaller copy in int8; with `test` it is measured, too.
@@ -54,8 +62,9 @@ class Fit:
         json: print results as JSON.
     """
 
-    data: Annotated[str, tyro.conf.Positional]
     out: Path
+    data: Annotated[str | None, tyro.conf.Positional] = None
+    labels: str | None = None
     base: str | None = None
     shots: int | None = None
     seed: int = 0
@@ -72,6 +81,7 @@ class Fit:
     coverage: float = 0.95
     windows: bool = False
     split: str | None = None
+    calibrate: str | None = None
     test: str | None = None
     data_root: Path | None = None
     style: Literal["merged", "adapter"] = "merged"
@@ -84,22 +94,31 @@ class Fit:
 
 
 def fit(options: Fit) -> tuple[FewShotClassifier, list[Row]]:
-    """Fit and save a classifier; returns it with what was measured."""
+    """Fit and save a classifier; returns it with what was measured.
+
+    Raises:
+        DataError: options that do not go together, or texts or labels that cannot be read or used.
+        EncoderError: no usable base.
+        LearnerError: a parameter that cannot be.
+    """
+    source = _source(options)
     reading: dict[str, Any] = {
         "text_column": options.text_column,
         "label_column": options.label_column,
         "out_of_scope_label": options.out_of_scope_label,
         "data_root": options.data_root,
     }
-    texts = load_texts(options.data, split=options.split, paraphrase_columns=options.paraphrase_columns, **reading)
-    if options.shots is not None:
-        texts = texts.at_most(options.shots, seed=options.seed)
+    texts = _texts(options, source, reading)
+    names = options.calibrate, options.test
+    further, held_out = (None if name is None else _held_out(options, name, reading) for name in names)
+    listed = None if options.labels is None else _listed(options.labels)
     classifier = FewShotClassifier(
         options.base,
         method=options.method,
         names=options.names,
         refine=options.refine if options.refine == "auto" else options.refine == "on",
-        label_descriptions=_descriptions(texts, options.separator),
+        classes=None if listed is None else list(listed),
+        label_descriptions=_descriptions(texts, listed, options.separator),
         about=options.about or texts.about or None,
         hierarchy=options.hierarchy,
         coverage=options.coverage,
@@ -107,91 +126,94 @@ def fit(options: Fit) -> tuple[FewShotClassifier, list[Row]]:
     )
     start = time.perf_counter()
     said = {text: texts.paraphrases[text] for text in texts.texts if text in texts.paraphrases}
-    classifier.fit(texts.texts, _labels(texts, options.separator), out_of_scope=texts.out_of_scope, paraphrases=said)
+    labels = labels_of(texts, options.separator, several=bool(options.separator))
+    classifier.fit(texts.texts, labels, out_of_scope=texts.out_of_scope, paraphrases=said)
     rows = [Row(f"{texts.name}/fit", time.perf_counter() - start, "s", n=len(texts))]
+    rows += reading_rows(texts.name, TokenReport(**classifier.facts_["reading"]))
     tried = classifier.facts_.get("refined", {})
     if "kept" in tried:
         name = f"{texts.name}/held-out texts, refined ({'kept' if tried['kept'] else 'not kept'})"
         beside = {"peer": "not refined", "peer_value": tried["frozen"]}
         rows.append(Row(name, tried["refined"], "accuracy", n=tried["held_out"], **beside))
-    if options.test is not None:
-        inside = options.test in ("train", "validation", "test")
-        held_out = load_texts(
-            options.data if inside else options.test, split=options.test if inside else None, **reading
-        )
+    place, how = texts.name, "cross-validated"
+    if further is not None:
+        place, how = further.name, "held-out"
+        classifier.calibrate(further.texts, [further.classes[label] for label in further.labels])
+    if held_out is not None:
         rows += measure(classifier, held_out, options.separator)
         if options.pictures is not None and not classifier.several_:
             draw_pictures(classifier, held_out, options.pictures)
-    known = data_facts([options.data])
-    classifier.facts_.update(data=known, results=result_facts(rows))
+    classifier.facts_.update(data=data_facts([source]), results=result_facts(rows))
+    # The card states these as its calibration; they are no results of texts that were not fitted to.
+    rows += certainty_rows(place, classifier.certainty_, how)
     saving = {"style": options.style, "onnx": options.onnx, "include_texts": options.include_texts}
     classifier.save_pretrained(options.out, **saving)
-    if options.onnx is not None and options.test is not None:
-        rows += _measure_onnx(options.out, held_out, int8=options.onnx == "int8")
+    if options.onnx is not None and held_out is not None:
+        rows += measure_onnx(options.out, held_out, int8=options.onnx == "int8")
     write_results(options.out / "results.json", rows)
     if options.push_to_hub is not None:
         classifier.push_to_hub(options.push_to_hub, private=options.private or None, **saving)
     return classifier, rows
 
 
-def measure(classifier: FewShotClassifier, texts: LabeledTexts, separator: str | None = None) -> list[Row]:
-    """Return accuracy, calibration, what is rejected, and speed on texts with their labels.
+def _source(options: Fit) -> str:
+    """Return what there is to fit to: the texts, or else the list of classes.
 
-    Args:
-        classifier: who answers.
-        texts: held-out texts; those out of scope are to be rejected.
-        separator: what stands between several labels of a text.
+    Raises:
+        DataError: neither, or options that do not go together.
     """
-    truth, count = _labels(texts, separator), len(texts)
-    start = time.perf_counter()
-    chances = classifier.predict_proba(texts.texts)
-    seconds, name = time.perf_counter() - start, texts.name
-    rows = [Row(f"{name}/predict", count / seconds, "texts/s", n=count)]
-    if classifier.several_:
-        return [Row(f"{name}/all labels right", classifier.score(texts.texts, truth), "accuracy", n=count), *rows]
-    guesses = classifier.classes_[chances.argmax(axis=1)]
-    number = {label: place for place, label in enumerate(classifier.classes_.tolist())}
-    inside = np.array([label in number for label in truth])
-    known = np.array([number[label] for label in truth if label in number])
-    accepted = [answer.label is not None for answer in classifier.classify([*texts.texts, *texts.out_of_scope])]
-    shares = np.array(accepted)
-    found = [
-        Row(f"{name}/accuracy", accuracy(guesses, np.array(truth)), "accuracy", n=count),
-        Row(f"{name}/macro-F1", macro_f1(guesses, np.array(truth)), "macro-F1", n=count),
-        Row(f"{name}/calibration error", calibration_error(chances[inside], known), "share", n=len(known)),
-        Row(f"{name}/Brier score", brier_score(chances[inside], known), "score", n=len(known)),
-        Row(f"{name}/accepted", shares[:count].mean(), "share", n=count),
-    ]
-    if texts.out_of_scope:
-        recall = 1 - shares[count:].mean()
-        found.append(Row(f"{name}/out of scope, rejected", recall, "share", n=len(texts.out_of_scope)))
-    return found + rows
+    source = options.data if options.data is not None else options.labels
+    if source is None:
+        raise DataError("neither texts nor classes to fit to. Name a file with texts, or list classes with --labels.")
+    if options.pictures is not None and None in (options.data, options.test):
+        raise DataError("--pictures show what is found on --test, beside the texts fitted to. Name both.")
+    if not options.include_texts and (options.out / LAYOUT.texts).exists():
+        raise DataError(
+            f"{options.out} holds texts that would be lost. Add --include-texts, or choose another --out."
+        )
+    return source
 
 
-def _descriptions(texts: LabeledTexts, separator: str | None) -> dict[str, str] | None:
-    """Return the data's descriptions of the classes that have texts; lists of labels have none."""
-    return None if separator else {own: words for own, words in texts.descriptions.items() if own in texts.classes}
+def _texts(options: Fit, source: str, reading: dict[str, Any]) -> LabeledTexts:
+    """Return the texts to fit to; none where only classes are given."""
+    if options.data is None:
+        return LabeledTexts(Path(source).name, (), np.empty(0, dtype=np.int64), ())
+    texts = load_texts(source, split=options.split, paraphrase_columns=options.paraphrase_columns, **reading)
+    return texts if options.shots is None else texts.at_most(options.shots, seed=options.seed)
 
 
-def _labels(texts: LabeledTexts, separator: str | None) -> list[Any]:
-    """Return the label of each text, or the list of its labels where there is a separator."""
-    labels = [texts.classes[label] for label in texts.labels]
-    return [[part.strip() for part in label.split(separator)] for label in labels] if separator else labels
+def _held_out(options: Fit, name: str, reading: dict[str, Any]) -> LabeledTexts:
+    """Return the texts of a second file, or of a row split of the data."""
+    if options.data is not None and name in ("train", "validation", "test"):
+        return load_texts(options.data, split=name, **reading)
+    return load_texts(name, **reading)
 
 
-def _measure_onnx(folder: Path, texts: LabeledTexts, *, int8: bool) -> list[Row]:
-    """Return the accuracy of the exported files: of the smaller one beside the other, since it costs some."""
-    from fewtext.artifact.onnx import onnx_labels
+def _listed(source: str) -> dict[str, str]:
+    """Return all classes that a file lists, with the words of each, "" for none.
 
-    truth = texts.labels
-    names = {label: number for number, label in enumerate(texts.classes)}
-    classes = np.array(
-        [names.get(label, -1) for label in FewShotClassifier.from_pretrained(folder).classes_.tolist()]
-    )
-    full = accuracy(classes[onnx_labels(folder, texts.texts)], truth)
-    rows = [Row(f"{texts.name}/accuracy, ONNX", full, "accuracy", n=len(texts))]
-    if int8:
-        small = accuracy(classes[onnx_labels(folder, texts.texts, int8=True)], truth)
-        name = f"{texts.name}/accuracy, ONNX in int8"
-        rows.append(Row(name, small, "accuracy", n=len(texts), peer="full precision", peer_value=full))
-    return rows
+    Raises:
+        DataError: it cannot be read, has no column `label`, or a label is missing or there twice.
+    """
+    found: dict[str, str] = {}
+    name = Path(source).name
+    for rows in read_rows(source).values():
+        if "label" not in rows.column_names:
+            raise DataError(
+                f"{name}: no column 'label'; the columns are {rows.column_names}. Call that of classes so."
+            )
+        words = rows["description"][:] if "description" in rows.column_names else [""] * len(rows)
+        for row, (given, own) in enumerate(zip(rows["label"][:], words, strict=True)):
+            label = str(checked_label(given, f"{name}, row {row}: the label"))
+            if label in found:
+                raise DataError(f"{name}, row {row}: label {label!r} is there twice. Keep one of the rows.")
+            found[label] = own if own and str(own).strip() else ""
+    return found
+
+
+def _descriptions(texts: LabeledTexts, listed: dict[str, str] | None, separator: str | None) -> dict[str, str]:
+    """Return the words of classes that are described: by the list of all classes, or else by the data."""
+    # What the data call classes are lists of labels where there is a separator.
+    known = listed if listed is not None else () if separator else texts.classes
+    own = {label: words for label, words in texts.descriptions.items() if label in known}
+    return own | {label: words for label, words in (listed or {}).items() if words}

@@ -120,7 +120,7 @@ def _heads(description: Mapping[str, Any]) -> dict[str, str]:
     """Return the heads by `method`: those that a base brings, or the one that a classifier has."""
     learner, settings = (description.get(key) for key in ("learner", "settings"))  # a stranger's may be anything
     name = str(learner.get("name")) if isinstance(learner, dict) else ""
-    own = (LEARNERS[name].__doc__ or "").split(" State:")[0] if name in LEARNERS else "unknown to this fewtext"
+    own = (LEARNERS[name].__doc__ or "").split("State:")[0].strip() if name in LEARNERS else "unknown to this fewtext"
     heads = {"linear": "logistic regression on its embeddings", "prototype": f"that of the learner {name}: {own}"}
     method = settings.get("method") if isinstance(settings, dict) else None
     return {method: heads[method]} if method in ("linear", "prototype") else heads

@@ -8,6 +8,7 @@ whatever number of processes; the last step joins them.
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 import sys
 import time
@@ -27,6 +28,7 @@ from tqdm import tqdm
 from fewtext.artifact import LAYOUT, locate_artifact
 from fewtext.checkpoint import only_writer
 from fewtext.classifier import FewShotClassifier
+from fewtext.classifier.fitted import UNKNOWN
 from fewtext.data.checks import batches, checked_text
 from fewtext.data.stream import stream_texts
 from fewtext.errors import DataError, PredictionError
@@ -35,6 +37,7 @@ from fewtext.jobs.answers import Answers, Form, form_of, join
 from fewtext.nn.matmul import fast_matmul, onednn_is_exact
 
 RUN = "run.json"
+logger = logging.getLogger("fewtext")
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,11 @@ class Predict:
         file: a csv, tsv, json, jsonl, parquet or plain text file (one text a line), a folder, or a hub id.
         text_column: column of the texts in a table.
         format: how to write the answers; by default as the name of `out` says, else as a table.
+        json: the same as `--format jsonl`.
         top: how many labels per text.
         reject: say of texts that are unlike all classes, or between them, that they are unknown.
+        sets: write the labels that may be right, too, so many that the right one is as often among them as was
+            asked for when the classifier was calibrated.
         out: file to write to; standard output by default. A file read from `file` is answered by all processes, and
             a run that is killed goes on where it was when it is started again.
         shard: texts answered, and written, at a time.
@@ -59,8 +65,10 @@ class Predict:
     file: str | None = None
     text_column: str | None = None
     format: Form | None = None
+    json: bool = False
     top: int = 1
     reject: bool = True
+    sets: bool = False
     out: Path | None = None
     shard: int = 4096
 
@@ -70,10 +78,12 @@ def predict(options: Predict) -> str | None:
 
     Raises:
         ArtifactError: no such classifier.
-        DataError: the texts cannot be read or used.
+        DataError: the texts cannot be read or used, or sets of a classifier that was not calibrated.
         PredictionError: an output that cannot be, or that belongs to another run.
     """
-    form = form_of(options.out, options.format)
+    if options.json and options.format not in (None, "jsonl"):
+        raise PredictionError(f"--json is --format jsonl, but --format {options.format} is there. Give one of them.")
+    form = form_of(options.out, "jsonl" if options.json else options.format)
     if options.shard < 1:
         raise PredictionError(f"shard={options.shard}: at least one text at a time.")
     # A process that is done waits for the others as long as they need, which the default timeouts do not allow.
@@ -81,18 +91,27 @@ def predict(options: Predict) -> str | None:
     if accelerator.num_processes > 1 and None in (options.file, options.out):
         raise PredictionError(f"{accelerator.num_processes} processes have nothing to share. Give --file and --out.")
     classifier = FewShotClassifier.from_pretrained(options.classifier, device=str(accelerator.device))
-    answers = Answers(classifier, form, options.top, reject=options.reject)
+    answers = Answers(classifier, form, options.top, reject=options.reject, sets=options.sets)
     # Exactness alone decides which library multiplies, so that every process gives the same bits, at any time.
     with fast_matmul(onednn_is_exact()):
         if options.out is not None:
-            return _to_file(answers, options, options.out, accelerator)
-        rows = None
-        for start, rows in batches(_texts(options), options.shard):
-            answers.write(sys.stdout, rows, first=start == 0)
-            sys.stdout.flush()
+            message = _to_file(answers, options, options.out, accelerator)
+        else:
+            message = _to_standard_output(answers, options)
+    read = answers.reading  # None where an earlier run, or other processes, answered all texts
+    if read is not None and (read.truncated or read.unknown > UNKNOWN * read.tokens):
+        logger.warning("%s", read)
+    return message
+
+
+def _to_standard_output(answers: Answers, options: Predict) -> None:
+    """Answer texts as they come; the answers say all there is to say."""
+    rows = None
+    for start, rows in batches(_texts(options), options.shard):
+        answers.write(sys.stdout, rows, first=start == 0)
+        sys.stdout.flush()
     if rows is None:
         raise DataError("no texts. Give at least one.")
-    return None
 
 
 def _texts(options: Predict) -> Iterable[str]:
@@ -114,6 +133,7 @@ def _to_file(answers: Answers, options: Predict, out: Path, accelerator: Acceler
         "format": answers.form,
         "top": answers.top,
         "reject": answers.reject,
+        "sets": answers.sets,
         "shard": options.shard,
     }
     parts = out.with_name(f"{out.name}.parts")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +15,8 @@ from fewtext.classifier.suggesting import Candidate
 from fewtext.data.stream import stream_texts
 from fewtext.files import whole_or_absent
 from fewtext.suggest import Strategy
+
+logger = logging.getLogger("fewtext")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,12 @@ def suggest(options: Suggest) -> list[Candidate]:
         DataError: texts that cannot be read or used.
     """
     classifier = FewShotClassifier.from_pretrained(options.classifier)
+    if classifier._state().supports is None:
+        logger.warning(
+            "%s was saved without its texts, so texts that it was fitted to may be among the suggestions. "
+            "Save it with `fewtext fit … --include-texts`.",
+            options.classifier,
+        )
     texts = list(stream_texts(options.file, text_column=options.text_column))
     found = classifier.suggest(texts, options.count, strategy=options.strategy, seed=options.seed)
     if options.out is not None:

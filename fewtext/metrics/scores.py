@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import stdtrit  # scipy.stats has it, too, but takes a second to import
 from sklearn.metrics import f1_score
 
 
@@ -23,13 +24,16 @@ def macro_f1(predictions: np.ndarray, references: np.ndarray) -> float:
 
 
 def mean_ci(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
-    """Return the mean and the half width of its 95 % confidence interval (normal; NaN for a single value).
+    """Return the mean and the half width of its 95 % confidence interval by Student's t; NaN for a single value.
+
+    Few values say little about their own spread (https://doi.org/10.1093/biomet/6.1.1): of five, 1.96 standard errors
+    would hold the mean in 88 % of all cases. Of many, t comes to the same.
 
     Of differences between two methods on the same episodes this is the paired interval.
     """
     values = np.asarray(values, dtype=float)
     spread = values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return float(values.mean()), 1.96 * float(spread)
+    return float(values.mean()), float(stdtrit(len(values) - 1, 0.975) * spread)
 
 
 def calibration_error(probabilities: np.ndarray, references: np.ndarray, bins: int = 15) -> float:

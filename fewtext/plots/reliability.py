@@ -36,7 +36,7 @@ def draw_reliability(probabilities: Any | Mapping[str, Any], truth: Any, path: s
     for name, values in sets.items():
         if values.min() < 0 or not np.allclose(values.sum(axis=1), 1, atol=1e-2):
             raise DataError(f"{name}: probabilities from 0 to 1 with sum 1 are needed. Apply softmax to logits.")
-    with drawing(path, 5.6, 6.4, sets) as figure:
+    with drawing(path, 5.6, 6.2 + 0.2 * len(sets), sets) as figure:
         upper, lower = figure.subplots(2, 1, height_ratios=[3, 1], sharex=True)
         upper.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
         for name, values, (style, marker) in zip(short_names(list(sets)), sets.values(), styles(), strict=False):
@@ -50,8 +50,8 @@ def draw_reliability(probabilities: Any | Mapping[str, Any], truth: Any, path: s
             upper.errorbar(x, y, yerr=_interval(y, n), marker=marker, capsize=2, label=text, **style)
             lower.stairs(counts, np.linspace(0, 1, BINS + 1), linewidth=1.5, **style)
         upper.set(ylabel="accuracy (95 % interval)", xlim=(0, 1), ylim=(0, 1.02), title=f"{len(truth):,} texts")
-        upper.legend(loc="upper left")
         lower.set(xlabel=f"confidence, {BINS} bins of equal width", ylabel="texts")
+        figure.legend(loc="outside lower center")  # curves may be anywhere in the panel
     return Path(path)
 
 

@@ -15,7 +15,6 @@ from fewtext.plots.style import BLUE, GREY, PALE, drawing, short_names, styles
 from fewtext.results import Row
 
 NAME = re.compile(r"(.+)/(\d+)-shot/([^/]+)")
-COLUMNS = 2
 
 
 def draw_shots(rows: Sequence[Row], path: str | Path, *, own: str = "fewtext") -> Path:
@@ -36,9 +35,9 @@ def draw_shots(rows: Sequence[Row], path: str | Path, *, own: str = "fewtext") -
             panels.setdefault(place, {}).setdefault(method, []).append((int(shots), row))
     if not panels:
         raise DataError(f"none of {len(rows)} rows is an accuracy named `<set>/<k>-shot/<method>`. Name them so.")
-    columns = min(COLUMNS, len(panels))
+    columns, width = (3, 4.4) if len(panels) % 3 == 0 else (min(2, len(panels)), 5.6)  # 3 leave no place empty
     lines = -(-len(panels) // columns)
-    with drawing(path, 5.6 * columns, 3.8 * lines, [row.name for row in rows]) as figure:
+    with drawing(path, width * columns, 3.8 * lines, [row.name for row in rows]) as figure:
         axes = figure.subplots(lines, columns, squeeze=False).flatten()
         for axis in axes[len(panels) :]:
             axis.set_axis_off()

@@ -8,12 +8,11 @@ from itertools import filterfalse, product
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import t
 
 from fewtext import Row
+from fewtext.metrics.scores import mean_ci
 
 Run: TypeAlias = dict[str, Any]
 Cells: TypeAlias = dict[str, dict[str, list[Run]]]  # place → method → a run of each seed
@@ -32,7 +31,7 @@ LOOKS = {  # what a point is called, its colour, and on which side of it the nam
     "frozen-logistic-regression": ("logistic regression", "grey", "bottom"),
     "frozen-logistic-regression-names": ("+ names", "grey", "right"),
     "setfit": ("SetFit", "tab:orange", "bottom"),
-    "fastfit-reduced": ("FastFit, reduced", "tab:green", "right"),
+    "fastfit-reduced": ("FastFit,\nreduced", "tab:green", "right"),
     "fastfit-readme": ("FastFit", "tab:green", "right"),
 }
 COLUMNS = 2  # of the chart
@@ -63,7 +62,7 @@ def row_of(name: str, runs: Sequence[Run], measure: str) -> Row:
     """Return the mean of a measure over the seeds."""
     suffix, unit = MEASURES[measure]
     values = [run[measure] for run in runs if measure in SCORES or run["timed"]]
-    mean, half = mean_ci(values)
+    mean, half = mean_ci(values or [math.nan])  # of a measure that no run has
     return Row(name + suffix, mean, unit, ci95=half if measure in SCORES else None, n=len(values))
 
 
@@ -81,14 +80,6 @@ def differences(place: str, methods: dict[str, list[Run]]) -> dict[tuple[str, st
 def is_ours(method: str) -> bool:
     """Return whether a method is fewtext's."""
     return method.startswith("fewtext")
-
-
-def mean_ci(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean and the half width of its 95 % interval by Student's t, as seeds are few; NaN for one."""
-    if len(values) < 2:
-        return values[0] if values else math.nan, math.nan
-    half = t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
-    return float(np.mean(values)), float(half)
 
 
 def text_of(cells: Cells) -> str:

@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 import tyro
 from full_label import split
-from full_label_report import mean_ci
 from sklearn.linear_model import LogisticRegression
 from tqdm import tqdm
 
 from fewtext import Encoder, FewShotClassifier, Row, load_texts, write_results
 from fewtext.embedding import remembered
-from fewtext.metrics.scores import accuracy
+from fewtext.metrics.scores import accuracy, mean_ci
 from fewtext.nn.pretrained import MINILM
 from fewtext.plots import draw_shots
 from fewtext.results import table

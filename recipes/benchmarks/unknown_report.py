@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from full_label_report import mean_ci, percent, points
+from full_label_report import percent, points
 from sklearn.metrics import roc_auc_score
 
 from fewtext import Row
-from fewtext.metrics.scores import brier_score, calibration_error
+from fewtext.metrics.scores import brier_score, calibration_error, mean_ci
 from fewtext.plots import draw_coverage, draw_reliability
 from fewtext.results import SHARES
 

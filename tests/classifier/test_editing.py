@@ -284,8 +284,11 @@ def test_what_changed_is_said(classifier, tiny):
     assert found.removed == [("flight is late", "flight"), ("cancel the flight", "flight")]
     assert found.relabelled == [("high bill", "bill", "loan")]
     assert (found.classes_added, found.classes_removed) == (["loan"], ["flight"])
-    answers = zip(QUERIES, before.predict(QUERIES), classifier.predict(QUERIES), strict=True)
+    first, second = ([answer.label for answer in own.classify(QUERIES)] for own in (before, classifier))
+    answers = zip(QUERIES, first, second, strict=True)
     assert found.answers == [(text, a, b) for text, a, b in answers if a != b]
+    assert (QUERIES[8], "bill", None) in found.answers
+    assert "  answer bill -> ?: room" in str(found)
     assert "+ class loan" in str(found)
     assert "  bill -> loan: high bill" in str(found)
     last = classifier.diff()
@@ -419,6 +422,18 @@ def test_it_says_when_refining_again_is_worth_it(tiny, toy, caplog, quick):
     assert not classifier.refit().needs_refit_
     assert classifier.undo().needs_refit_
     assert not FewShotClassifier(tiny, classes=["card", "flight"]).fit().add_class("bill").needs_refit_
+
+
+def test_refining_that_did_not_help_is_not_said_to_have_been_done(tiny, toy, caplog, monkeypatch):
+    monkeypatch.setattr("fewtext.refine.refined", lambda learner, *_: learner)
+    labels = [toy.classes[label] for label in toy.labels]
+    classifier = FewShotClassifier(tiny, refine="auto").fit(toy.texts[:40], labels[:40])
+    assert not classifier.facts_["refined"]["kept"]
+    with caplog.at_level("INFO", logger="fewtext"):
+        assert not classifier.remove_examples(toy.texts[:3]).needs_refit_
+        assert classifier.add_examples(toy.texts[40:42], labels[40:42]).needs_refit_
+    assert caplog.messages == ["many texts changed since refining did not help: refit() tries whether it does now"]
+    assert not classifier.refit().needs_refit_
 
 
 def test_what_is_known_of_the_data_stays_and_what_was_measured_goes(classifier):

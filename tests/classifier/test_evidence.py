@@ -80,6 +80,7 @@ def test_without_is_what_fitting_without_the_text_says(tiny, names):
             if part.without != found.label:
                 differ += 1
                 assert f"without it: {part.without}" in str(found)
+        assert str(found).count("the same without it") == [part.without for part in asked].count(found.label)
     assert differ
 
 
@@ -91,6 +92,70 @@ def test_it_reads_well(classifier):
     assert f"{found.evidence[0].share:+.2f}" in lines[2]
     assert lines[-2].endswith("all others")
     assert lines[-1].endswith("whatever the text")
+
+
+def test_that_the_text_would_be_rejected_is_said(classifier):
+    classifier.calibrate(TEXTS, LABELS, coverage=0.5)
+    reasons = set()
+    for text, answer in zip(QUERIES, classifier.classify(QUERIES), strict=True):
+        found = classifier.explain(text, without=0)
+        assert (str(found.answer), found.label) == (str(answer), answer.best)
+        line = str(found).splitlines()[1]
+        assert line == f"  {answer}" if answer.label is None else line.startswith(f"  {found.label}, not ")
+        reasons.add(answer.reason)
+    assert reasons == {"known", "ambiguous", "unfamiliar"}
+
+
+def test_another_label_than_the_most_probable_one_is_explained(classifier):
+    best = classifier.explain("stolen card")
+    other = classifier.explain("stolen card", label=best.runner_up)
+    assert (other.label, other.runner_up) == (best.runner_up, best.label)
+    assert other.lead == pytest.approx(-best.lead)
+    assert other.answer == best.answer
+    with pytest.raises(DataError, match="no class 'loan'"):
+        classifier.explain("stolen card", label="loan")
+
+
+SEVERAL = [["card", "bill"], *([label] for label in LABELS[1:8]), []]
+
+
+@pytest.mark.parametrize(("given", "counts"), [({}, {1, 2}), ({"names": False, "C": 1.0}, {0, 1, 2})])
+def test_each_of_several_labels_is_explained(tiny, given, counts):
+    classifier, lengths = FewShotClassifier(tiny, **given).fit(TEXTS, SEVERAL), set()
+    for text in QUERIES:
+        (answer,), (chances,) = classifier.predict([text]), classifier.predict_proba([text]).astype(float)
+        logits = np.log(chances / (1 - chances)) * classifier.certainty_.temperature
+        for label, logit in zip(classifier.classes_, logits, strict=True):
+            found = classifier.explain(text, label=label, most=100, without=0)
+            assert (found.answer, found.label, found.runner_up) == (answer, label, None)
+            assert found.lead == pytest.approx(logit, abs=1e-3)
+            assert sum(part.share for part in found.evidence) + found.bias == pytest.approx(found.lead, abs=1e-3)
+            assert found.others == pytest.approx(0, abs=1e-3)
+            assert str(found).splitlines()[-len(found.evidence) - 3] == f"  {label}, by {found.lead:.2f}"
+            assert (f"  {', '.join(answer) or 'no label'}\n" in str(found)) == (label not in answer)
+        assert classifier.explain(text, without=0).label == classifier.classes_[logits.argmax()]
+        lengths.add(len(answer))
+    assert lengths == counts
+    whole = classifier.explain(TEXTS[0], most=100)
+    assert {(part.text, part.label) for part in whole.evidence if not part.named} == {
+        (text, tuple(sorted(labels))) for text, labels in zip(TEXTS, SEVERAL, strict=True)
+    }
+    assert f"{TEXTS[0]}  [bill, card]" in str(whole)
+
+
+def test_without_is_what_fitting_without_the_text_says_of_several_labels(tiny):
+    classifier, differ = FewShotClassifier(tiny).fit(TEXTS, SEVERAL), set()
+    for text in QUERIES[::3]:
+        found = classifier.explain(text, most=100, without=2)
+        asked = [part for part in found.evidence if part.without is not None]
+        assert len(asked) == 2
+        for part in asked:
+            left = [pair for pair in zip(TEXTS, SEVERAL, strict=True) if pair[0] != part.text]
+            assert part.without == FewShotClassifier(tiny).fit(*zip(*left, strict=True)).predict([text])[0]
+            differ.add(part.without != found.answer)
+            words = ", ".join(part.without) or "no label"
+            assert ("the same without it" if part.without == found.answer else f"without it: {words}") in str(found)
+    assert differ == {True, False}
 
 
 def test_a_refined_and_an_edited_classifier_are_explained_too(tiny, monkeypatch):
@@ -119,14 +184,12 @@ def test_explaining_leaves_no_trace_of_the_text(classifier, tiny, monkeypatch):
     monkeypatch.setattr(tiny, "encode", lambda texts, **given: seen.extend(texts) or encode(texts, **given))
     classifier.explain("a text of somebody")
     classifier.explain("a text of somebody")
-    assert seen == ["a text of somebody"] * 2  # not remembered, and no support encoded again
+    assert seen == ["a text of somebody"] * 4  # explained and answered, not remembered; no support encoded again
 
 
 def test_what_cannot_be_explained_is_said(classifier, tiny, tmp_path):
     with pytest.raises(LearnerError, match="method='prototype' is no sum of its supports"):
         FewShotClassifier(tiny, method="prototype").fit(TEXTS, LABELS).explain("card")
-    with pytest.raises(DataError, match="only answers of one label"):
-        FewShotClassifier(tiny).fit(TEXTS, [[label] for label in LABELS]).explain("card")
     with pytest.raises(DataError, match="saved without its texts"):
         FewShotClassifier.from_pretrained(classifier.save_pretrained(tmp_path / "c")).explain("card")
     for text in ("", 3):

@@ -191,7 +191,6 @@ def test_what_changed_is_said_in_sets_of_labels(classifier):
         (lambda c: c.calibrate(TEXTS, ["card"] * 8), "ask predict"),
         (lambda c: c.predict_set(TEXTS), "calibrate"),
         (lambda c: c.set_params(hierarchy="/").predict_branch(TEXTS), "ask predict"),
-        (lambda c: c.explain(TEXTS[0]), "only answers of one label"),
         (lambda c: c.set_params(method="prototype").fit(TEXTS, LABELS), "need method='linear'"),
         (lambda c: c.set_params(refine=True).fit(TEXTS, LABELS), "need method='linear' without refine"),
         (lambda c: c.fit(TEXTS, [*LABELS[:7], "card"]), "label 7 is no list"),

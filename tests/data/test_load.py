@@ -204,8 +204,11 @@ def test_columns_may_be_named():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, r"no text column; the columns are \['body', 'kind'\]. Name it with text_column"),
-        ({"text_column": "body"}, r"no label column; the columns are \['body', 'kind'\]. Name it with label_column"),
+        ({}, r"no text column; the columns are \['body', 'kind'\]. Name it with text_column, --text-column on"),
+        (
+            {"text_column": "body"},
+            r"no label column; the columns are \['body', 'kind'\]. Name it with label_column, --label-column on",
+        ),
         ({"text_column": "boddy"}, r"no text column 'boddy'; the columns are \['body', 'kind'\]"),
     ],
 )

@@ -73,6 +73,37 @@ def test_a_message_names_the_file(table):
         doctor(Doctor(table("text,label\na,b\nc,\n"), fast=True))
 
 
+def test_labels_are_split_at_the_separator(table, tiny_folder):
+    rows = [f"{word} {n},{label}\n" for word, label in (("card", "card;lost"), ("flight", "flight")) for n in "abcde"]
+    path = table("text,label\n" + "".join(rows))
+    diagnosis = doctor(Doctor(path, separator=";", base=str(tiny_folder)))
+    assert (diagnosis.texts, diagnosis.classes) == (10, 3)
+    assert "texts with several labels" in names(diagnosis)
+    assert diagnosis.estimate is not None
+    assert diagnosis.estimate.refine is None
+    assert "fit with refine=True" not in str(diagnosis)
+    assert doctor(Doctor(path, fast=True)).classes == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("a,card|lost\nb,card\n", r"^intents\.csv: no label has ';' in it\. Correct --separator"),
+        ("a,card;lost\nb,card;\n", r"^intents\.csv: a label in 'card;' is missing"),
+    ],
+)
+def test_a_separator_must_separate_labels(rows, message, table):
+    with pytest.raises(DataError, match=message):
+        doctor(Doctor(table(f"text,label\n{rows}"), fast=True, separator=";"))
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_bar_is_for_terminals(terminal, table, tiny_folder, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    doctor(Doctor(table(GOOD), base=str(tiny_folder)))
+    assert ("encode" in capsys.readouterr().err) == terminal
+
+
 def test_there_must_be_something_to_learn_from(table):
     options = Doctor(table("text,label\nout,oos\n"), fast=True, out_of_scope_label="oos")
     with pytest.raises(DataError, match=r"^intents\.csv: no text to learn from.*one row split\.$"):
@@ -117,7 +148,7 @@ def test_lines_fit_the_terminal(columns, table, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))
     rows = [f"{'a very long text ' * 20} {n % 3},{'label' * 12 * (1 + n // 3)}" for n in range(6)]
     text = str(doctor(Doctor(table("\n".join(["text,label", *rows])), fast=True)))
-    assert "one text, several labels" in text
+    assert "one text, different labels" in text
     assert max(map(len, text.splitlines())) <= columns
     assert all(len(line) == len(line.rstrip()) for line in text.splitlines())
 

@@ -36,6 +36,14 @@ def saved(tmp_path, tiny_folder, capsys):
     return out
 
 
+def doubtful(folder):
+    """Let a saved classifier reject most texts; returns it."""
+    classifier = FewShotClassifier.from_pretrained(folder)
+    classifier.calibrate(*zip(*ROWS, strict=True), coverage=0.1)
+    classifier.save_pretrained(folder, include_texts=True)
+    return classifier
+
+
 def renamed(before, after):
     return [(text, after if label == before else label) for text, label in ROWS]
 
@@ -50,6 +58,8 @@ EDITS = {
     "remove a class": (["--remove-class", "flight"], [*ROWS[:2], *ROWS[4:]]),
     "rename": (["--rename-class", "flight", "late_flight"], renamed("flight", "late_flight")),
     "merge": (["--merge", "flight", "bill"], renamed("flight", "bill")),
+    "merge under a new name": (["--merge", "flight", "bill", "trip"],
+                               [*ROWS[:2], *((text, "trip") for text, _ in ROWS[2:])]),
 }  # fmt: skip
 
 
@@ -90,6 +100,37 @@ def test_what_changes_is_shown_and_a_dry_run_changes_nothing(saved, tmp_path, ca
     assert capsys.readouterr().out == "no difference\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "added", "hints"),
+    [
+        (["--relabel", "high bill", "Flihgt"], "Flihgt", ["new class 'Flihgt': did you mean 'flight'?"]),
+        (["--add", "loan", "a loan", "bills", "the bills"], "bills", ["new class 'bills': did you mean 'bill'?"]),
+        (["--rename-class", "flight", "flights"], "flights", []),
+    ],
+)
+def test_a_new_class_that_is_nearly_another_is_made_with_a_hint(saved, capsys, arguments, added, hints):
+    assert main(["edit", str(saved), *arguments, "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["hints"] == hints
+    assert main(["edit", str(saved), *arguments]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if "did you mean" in line] == hints
+    assert added in FewShotClassifier.from_pretrained(saved).classes_
+
+
+def test_an_asked_text_that_is_rejected_is_shown_as_such(saved, capsys):
+    doubtful(saved)
+    before, after = FewShotClassifier.from_pretrained(saved), FewShotClassifier.from_pretrained(saved)
+    after.remove_class("flight")
+    first, second = ([answer.label for answer in own.classify(QUERIES)] for own in (before, after))
+    expected = [[text, a, b] for text, a, b in zip(QUERIES, first, second, strict=True) if a != b]
+    job = ["edit", str(saved), "--remove-class", "flight", "--dry-run", "--ask", *QUERIES]
+    assert main([*job, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["answers"] == expected
+    assert main(job) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {f"  answer {a or '?'} -> {b or '?'}: {text}" for text, a, b in expected} <= set(lines)
+    assert any(None in row for row in expected)
+
+
 def test_another_folder_is_written_and_the_first_one_stays(saved, tmp_path):
     before = (saved / LAYOUT.texts).read_bytes()
     assert main(["edit", str(saved), "--remove", "high bill", "--out", str(tmp_path / "other")]) == 0
@@ -118,13 +159,19 @@ def test_a_refined_encoder_is_refined_again_from_its_base(tiny_folder, tmp_path,
     np.testing.assert_allclose(found, expected, atol=2e-3)  # rounding, times training
 
 
-def test_refining_again_is_advised_when_much_has_changed(tiny_folder, tmp_path, monkeypatch, capsys):
+def test_refining_again_is_advised_once_when_much_has_changed(tiny_folder, tmp_path, monkeypatch, capsys, caplog):
     monkeypatch.setattr("fewtext.refine.SHORT", 2)
     folder = tmp_path / "mine"
     classifier = FewShotClassifier(str(tiny_folder), refine=True).fit(*zip(*ROWS, strict=True))
     classifier.save_pretrained(folder, include_texts=True)
-    assert main(["edit", str(folder), "--remove", "high bill"]) == 0
-    assert "--refit refines it again" in capsys.readouterr().out
+    assert main(["edit", str(folder), "--remove", "high bill", "--relabel", "pay the bill", "loan"]) == 0
+    assert capsys.readouterr().out.count("--refit refines it again") == 1
+    assert main(["edit", str(folder), "--dry-run", "--json"]) == 0
+    advice = "many texts changed since the encoder was refined: --refit refines it again"
+    assert json.loads(capsys.readouterr().out)["hints"] == [advice]
+    assert "refit()" not in caplog.text
+    FewShotClassifier.from_pretrained(folder).remove_examples(["flight is late"])
+    assert "refit()" in caplog.text
     assert main(["edit", str(folder), "--refit"]) == 0
     assert "--refit" not in capsys.readouterr().out
 
@@ -147,6 +194,8 @@ def test_labels_in_lists_are_shown_as_lists(tiny_folder, tmp_path, capsys):
         (["--rename-class", "bill", "card"], "use merge_classes"),
         (["--add-class", "card", "words"], "class 'card' is there already"),
         (["--merge", "bill", "card", "flight"], "only one class"),
+        (["--merge", "bill", "loan"], "--merge bill loan: fewer than two classes"),
+        (["--merge", "bill", "fee", "loan"], "no class 'fee'"),
         (["--add-from", "nothing.csv"], "nothing.csv"),
         (["--forget", "high bill", "high bill"], "no text"),
     ],
@@ -160,11 +209,13 @@ def test_what_goes_wrong_is_said_in_one_line_and_nothing_is_written(saved, capsy
     assert (saved / LAYOUT.texts).read_bytes() == before
 
 
-@pytest.mark.parametrize("command", [["edit", "--remove", "high bill"], ["explain", "high bill"]])
+@pytest.mark.parametrize("command", [["edit"], ["edit", "--remove", "high bill"], ["explain", "high bill"]])
 def test_a_classifier_without_texts_is_refused(tiny_folder, tmp_path, capsys, command):
     folder = FewShotClassifier(str(tiny_folder)).fit(*zip(*ROWS, strict=True)).save_pretrained(tmp_path / "c")
     assert main([command[0], str(folder), *command[1:]]) == 1
-    assert "saved without its texts" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "this classifier was saved without its texts" in error
+    assert "fewtext fit … --include-texts" in error
 
 
 def test_what_is_on_the_hub_is_not_edited_in_place(capsys):
@@ -188,3 +239,33 @@ def test_explanations_are_printed_and_given_as_json(saved, capsys):
         assert sum(part["without"] is not None for part in one["evidence"]) == 1
         shares = sum(part["share"] for part in one["evidence"])
         assert shares + one["others"] + one["bias"] == pytest.approx(one["lead"])
+
+
+def test_that_an_explained_text_would_be_rejected_is_said(saved, capsys):
+    answers = dict(zip(QUERIES, doubtful(saved).classify(QUERIES), strict=True))
+    assert main(["explain", str(saved), *QUERIES, "--json"]) == 0
+    for one in json.loads(capsys.readouterr().out):
+        own = answers[one["text"]]
+        assert (one["answer"]["label"], one["answer"]["reason"]) == (own.label, own.reason)
+    rejected = [text for text, answer in answers.items() if answer.label is None]
+    assert rejected
+    assert main(["explain", str(saved), *rejected]) == 0
+    assert capsys.readouterr().out.count("\n  I don't know: ") == len(rejected)
+
+
+def test_nothing_to_explain_is_an_error(saved, capsys):
+    assert main(["explain", str(saved)]) == 1
+    assert "no text. Give at least one" in capsys.readouterr().err
+
+
+def test_each_label_of_a_text_is_explained(tiny_folder, tmp_path, capsys):
+    texts, labels = [text for text, _ in ROWS], [["a", "b"], ["a"], ["b"], [], ["b"], ["a"]]
+    classifier = FewShotClassifier(str(tiny_folder), names=False, C=1e4).fit(texts, labels)
+    folder = classifier.save_pretrained(tmp_path / "c", include_texts=True)
+    assert main(["explain", str(folder), *texts[:4], "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(one["text"], one["answer"]) for one in found] == [
+        *[(texts[0], ["a", "b"])] * 2, (texts[1], ["a"]), (texts[2], ["b"]), (texts[3], [])
+    ]  # fmt: skip
+    assert [one["label"] for one in found[:4]] == ["a", "b", "a", "b"]
+    assert found[0]["runner_up"] is None

@@ -155,6 +155,8 @@ def test_answers_of_different_runs_are_not_mixed(job, folder, questions, tmp_pat
         ("--file {questions} --out a.tsv", "a.tsv: the name must end in .jsonl"),
         ("--file {questions} --out {folder} --format csv", "a folder is there"),
         ("--file {questions} --format parquet", "parquet is not written to standard output"),
+        ("--file {questions} --out a.csv --json --format csv", "--json is --format jsonl, but --format csv is there"),
+        ("--file {questions} --out a.csv --sets", "sets of labels need calibrate(texts, labels) first"),
         ("--file {questions} --out a.csv", None),
     ],
 )
@@ -172,6 +174,95 @@ def test_what_goes_wrong_is_said_in_one_line(flags, message, folder, questions, 
     assert code == 1
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not any(path.suffix != ".parts" for path in place.iterdir())
+
+
+@pytest.mark.parametrize("flags", [[], ["--no-reject"]])
+def test_json_is_jsonl_and_names_the_runner_up(job, folder, toy, capsys, flags):
+    assert main([*job, *flags, "--format", "jsonl"]) == 0
+    shown = capsys.readouterr().out
+    for again in (["--json"], ["--json", "--format", "jsonl"]):
+        assert main([*job, *flags, *again]) == 0
+        assert capsys.readouterr().out == shown
+    rows = list(map(json.loads, shown.splitlines()))
+    answers = FewShotClassifier.from_pretrained(folder).classify(toy.texts[:50])
+    assert [row["runner_up"]["label"] for row in rows] == [answer.runner_up for answer in answers]
+    chances = [answer.top[1][1] for answer in answers]
+    assert [row["runner_up"]["probability"] for row in rows] == pytest.approx(chances, abs=1e-4)
+    assert [row["label"] for row in rows] == [answer.best if flags else answer.label for answer in answers]
+    assert all("top" not in row for row in rows)
+
+
+def test_of_several_labels_the_whole_set_is_written(tiny_folder, tmp_path, capsys):
+    table, out = tmp_path / "several.csv", str(tmp_path / "several")
+    labels = ["card", "card; loss", "flight", "flight;refund", "bill"]
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *zip(TEXTS, labels, strict=True)])
+    fit = ["fit", str(table), "--out", out, "--base", str(tiny_folder), "--separator", ";", "--no-names"]
+    assert main(fit) == 0
+    asked = [*TEXTS, "no signal"]
+    classifier = FewShotClassifier.from_pretrained(out)
+    sets, (best, chances) = classifier.predict(asked), classifier.predict_top(asked, 2)
+    assert {len(own) for own in sets} == {0, 1, 2, 3}
+    capsys.readouterr()
+    job = ["predict", out, *asked]
+    assert main(job) == 0
+    width = max(len("; ".join(own)) for own in sets)
+    rows = zip(sets, chances[:, 0], asked, strict=True)
+    expected = [f"{'; '.join(own) or '–':<{width}}  {chance:.3f}  {text}" for own, chance, text in rows]
+    assert capsys.readouterr().out.splitlines() == expected
+    assert main([*job, "--top", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[::3] == expected
+    below = [f"  {name} {chance:.3f}".split() for name, chance in zip(best.flat, chances.flat, strict=True)]
+    assert [line.split() for line in lines if line.startswith("  ")] == below
+    assert main([*job, "--format", "csv"]) == 0
+    written = csv.DictReader(capsys.readouterr().out.splitlines())
+    assert [row["label"] for row in written] == [";".join(own) for own in sets]
+    for name in ("a.jsonl", "a.parquet"):
+        assert main([*job, "--out", str(tmp_path / name)]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text("utf-8").splitlines()]
+    assert [(row["label"], row["runner_up"]) for row in rows] == [(list(own), None) for own in sets]
+    assert pyarrow.parquet.read_table(tmp_path / "a.parquet").to_pylist() == rows
+
+
+def test_sets_of_a_calibrated_classifier_are_written(tiny_folder, toy, job, folder, tmp_path, capsys, monkeypatch):
+    labels = [toy.classes[label] for label in toy.labels]
+    classifier = FewShotClassifier(str(tiny_folder)).fit(toy.texts[::2], labels[::2])
+    classifier.calibrate(toy.texts[1::2], labels[1::2], coverage=0.6)
+    classifier.save_pretrained(folder)
+    sets = classifier.predict_set(toy.texts[:50])
+    assert len({len(own) for own in sets}) > 1
+    job = [*job[:-2], "--sets"]
+    for name in ("a.jsonl", "a.csv", "a.parquet"):
+        assert main([*job, "--out", str(tmp_path / name)]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text("utf-8").splitlines()]
+    assert [row["set"] for row in rows] == sets
+    assert pyarrow.parquet.read_table(tmp_path / "a.parquet").to_pylist() == rows
+    with (tmp_path / "a.csv").open(newline="") as file:
+        assert [row["set"] for row in csv.DictReader(file)] == [";".join(own) for own in sets]
+    capsys.readouterr()
+    assert main(job) == 0
+    ends = [f"  {text}  [{'; '.join(own)}]" for text, own in zip(toy.texts[:50], sets, strict=True)]
+    assert all(map(str.endswith, capsys.readouterr().out.splitlines(), ends))
+    out = ["--out", str(tmp_path / "b.csv")]
+    monkeypatch.setattr(Answers, "save", lambda self, path, texts, *, first: sys.exit())
+    with pytest.raises(SystemExit):
+        main([*job, *out])
+    assert main([*job[:-1], *out]) == 1
+    assert "answers of another run are there: sets was True, now it is False" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", [[], ["--out", "answers.csv"]], ids=["standard output", "file"])
+def test_one_line_says_what_of_all_texts_was_not_read(folder, tmp_path, monkeypatch, caplog, target):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts.txt").write_text("\n".join(["where is my card", "card " * 90, *["strange card"] * 2] * 3))
+    assert main(["predict", str(folder), "--file", "texts.txt", "--shard", "5", *target]) == 0
+    said = [record.getMessage() for record in caplog.records if record.name == "fewtext"]
+    unknown = "2.0 % of the tokens are unknown to the encoder"
+    assert said == [f"3 of 12 texts are longer than 64 tokens and not read in full; {unknown}"]
+    caplog.clear()
+    assert main(["predict", str(folder), *TEXTS]) == 0
+    assert not [record for record in caplog.records if record.name == "fewtext"]
 
 
 def test_an_encoder_is_no_classifier(tiny_folder, questions, capsys):

@@ -1,0 +1,143 @@
+"""Measure a classifier on texts with their labels, and say what fitting found out about it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import f1_score
+from sklearn.preprocessing import MultiLabelBinarizer
+
+from fewtext.classifier import FewShotClassifier
+from fewtext.classifier.certainty import Certainty
+from fewtext.data.texts import LabeledTexts
+from fewtext.metrics.scores import accuracy, brier_score, calibration_error, macro_f1
+from fewtext.nn.tokens import TokenReport
+from fewtext.results import Row
+
+MOST = 5  # labels that a warning names
+MEASURED = {
+    "accuracy": ("accuracy", "accuracy"),
+    "ece": ("calibration error", "share"),
+    "brier": ("Brier score", "score"),
+}  # what `Certainty.measured` holds: its name and unit in a row
+logger = logging.getLogger("fewtext")
+
+
+def measure(classifier: FewShotClassifier, texts: LabeledTexts, separator: str | None = None) -> list[Row]:
+    """Return accuracy, calibration, what is rejected, what is read, and speed on texts with their labels.
+
+    Args:
+        classifier: who answers.
+        texts: held-out texts; those out of scope are to be rejected.
+        separator: what stands between several labels of a text.
+    """
+    truth, count, name = labels_of(texts, separator, several=classifier.several_), len(texts), texts.name
+    classes = classifier.classes_.tolist()
+    _warn_of_unknown(name, truth if classifier.several_ else [[label] for label in truth], classes)
+    start = time.perf_counter()
+    chances = classifier.predict_proba(texts.texts)
+    seconds = time.perf_counter() - start
+    report = classifier._state().learner.encoder.report(texts.texts, windows=classifier.windows)
+    rows = [Row(f"{name}/predict", count / seconds, "texts/s", n=count), *reading_rows(name, report)]
+    if classifier.several_:
+        return [*_measure_several(name, truth, classifier.predict(texts.texts), classes), *rows]
+    guesses = classifier.classes_[chances.argmax(axis=1)]
+    number = {label: place for place, label in enumerate(classes)}
+    inside = np.array([label in number for label in truth])
+    known = np.array([number[label] for label in truth if label in number])
+    accepted = [answer.label is not None for answer in classifier.classify([*texts.texts, *texts.out_of_scope])]
+    shares = np.array(accepted)
+    found = [
+        Row(f"{name}/accuracy", accuracy(guesses, np.array(truth)), "accuracy", n=count),
+        Row(f"{name}/macro-F1", macro_f1(guesses, np.array(truth)), "macro-F1", n=count),
+        Row(f"{name}/calibration error", calibration_error(chances[inside], known), "share", n=len(known)),
+        Row(f"{name}/Brier score", brier_score(chances[inside], known), "score", n=len(known)),
+        Row(f"{name}/accepted", shares[:count].mean(), "share", n=count),
+    ]
+    if texts.out_of_scope:
+        recall = 1 - shares[count:].mean()
+        found.append(Row(f"{name}/out of scope, rejected", recall, "share", n=len(texts.out_of_scope)))
+    return found + rows
+
+
+def measure_onnx(folder: Path, texts: LabeledTexts, *, int8: bool) -> list[Row]:
+    """Return the accuracy of the exported files: of the smaller one beside the other, since it costs some."""
+    from fewtext.artifact.onnx import onnx_labels
+
+    truth = texts.labels
+    names = {label: number for number, label in enumerate(texts.classes)}
+    classes = np.array(
+        [names.get(label, -1) for label in FewShotClassifier.from_pretrained(folder).classes_.tolist()]
+    )
+    full = accuracy(classes[onnx_labels(folder, texts.texts)], truth)
+    rows = [Row(f"{texts.name}/accuracy, ONNX", full, "accuracy", n=len(texts))]
+    if int8:
+        small = accuracy(classes[onnx_labels(folder, texts.texts, int8=True)], truth)
+        name = f"{texts.name}/accuracy, ONNX in int8"
+        rows.append(Row(name, small, "accuracy", n=len(texts), peer="full precision", peer_value=full))
+    return rows
+
+
+def certainty_rows(name: str, found: Certainty, how: str) -> list[Row]:
+    """Return what is known about how certain answers are; nothing where nothing was measured.
+
+    Args:
+        name: of the texts it was found on.
+        found: what was found.
+        how: in a word, for the rows' names.
+    """
+    known = found.measured or {}
+    count = known.get("texts")
+    rows = [
+        Row(f"{name}/{how} {what}", known[key], unit, n=count)
+        for key, (what, unit) in MEASURED.items()
+        if key in known
+    ]
+    if found.threshold is not None:
+        rows.append(Row(f"{name}/{how} threshold", found.threshold, "score", n=count))
+    return rows
+
+
+def reading_rows(name: str, report: TokenReport) -> list[Row]:
+    """Return how many texts were cut, and the share of tokens that the encoder does not know."""
+    share = report.unknown / max(1, report.tokens)
+    return [
+        Row(f"{name}/texts cut", report.truncated, "texts", n=report.texts),
+        Row(f"{name}/unknown tokens", share, "share", n=report.tokens),
+    ]
+
+
+def labels_of(texts: LabeledTexts, separator: str | None, *, several: bool) -> list[Any]:
+    """Return the label of each text, or the list of its labels where it may have several."""
+    labels = [texts.classes[label] for label in texts.labels]
+    if not several:
+        return labels
+    return [[part.strip() for part in (label.split(separator) if separator else [label])] for label in labels]
+
+
+def _warn_of_unknown(name: str, truth: Sequence[Sequence[str]], classes: Sequence[Any]) -> None:
+    """Log which labels are no class, and how many texts have one."""
+    unknown = sorted({label for own in truth for label in own} - set(classes))
+    if unknown:
+        count = sum(not set(own).isdisjoint(unknown) for own in truth)
+        named = ", ".join(map(repr, unknown[:MOST])) + ", …" * (len(unknown) > MOST)
+        words = "%s: %s of %s texts have a label that is no class of this classifier (%s). They count as wrong."
+        logger.warning(words, name, f"{count:,}", f"{len(truth):,}", named)
+
+
+def _measure_several(name: str, truth: list[list[str]], guesses: np.ndarray, classes: list[Any]) -> list[Row]:
+    """Return how often all labels of a text are right, and F1: of all decisions, and averaged over labels there."""
+    names = list(dict.fromkeys([*classes, *(label for own in truth for label in own)]))
+    wanted, given = (np.asarray(MultiLabelBinarizer(classes=names).fit_transform(own)) for own in (truth, guesses))
+    micro = f1_score(wanted, given, average="micro", zero_division=0)  # pyright: ignore[reportArgumentType]
+    macro = f1_score(wanted, given, labels=np.flatnonzero(wanted.any(axis=0)), average="macro", zero_division=0)  # pyright: ignore[reportArgumentType]
+    return [
+        Row(f"{name}/all labels right", float((wanted == given).all(axis=1).mean()), "accuracy", n=len(truth)),
+        Row(f"{name}/micro-F1", float(micro), "share", n=len(truth)),
+        Row(f"{name}/macro-F1", float(macro), "macro-F1", n=len(truth)),
+    ]
