@@ -114,7 +114,7 @@ def gains_of(own: list[Run]) -> dict[str, np.ndarray]:
 
 
 def text_of(runs: list[Run]) -> str:
-    """Return the gains as a table: a row for each set, a column for each number of texts; in brackets those of auto."""
+    """Return the gains as a table: a row for each set, a column for each number of texts; in brackets, auto."""
     found = panels(runs)
     shots = sorted({run["shots"] for run in runs})
     lines = [f"| | {' | '.join(f'{count}' for count in shots)} |", "|---" * (1 + len(shots)) + "|"]
