@@ -128,7 +128,7 @@ def shares(examples: Examples, head: TaskState, C: float) -> tuple[Tensor, Tenso
         return SCALE * member / lengths, F.pad(examples.vectors, (0, 1)).double()
     rows, targets, weights = examples.problem()
     logits = rows.double() @ torch.cat([weight, bias[:, None]], dim=1).T
-    return C * weights * (targets - probabilities(logits, examples.several)), rows.double()
+    return C * weights * (targets.double() - probabilities(logits, examples.several)), rows.double()
 
 
 def nearest(vectors: Tensor, means: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from fewtext.classifier.fitted import Fitted
 from fewtext.classifier.supports import Supports
 from fewtext.data.checks import checked_text
 from fewtext.errors import LearnerError
-from fewtext.heads import Examples, fit_linear, shares
+from fewtext.heads import fit_linear, shares
 from fewtext.tensors import TaskState
 
 
@@ -119,7 +119,7 @@ class Explaining:
         if label is not None:
             supports.check_class(label)
         examples, classes = state.examples(supports), supports.classes
-        parts, rows = _shares(examples, state.head, state.settings.C)
+        parts, rows = shares(examples, state.head, state.settings.C)
         vector = state.embedded([checked_text(text, "the text")])[0].double()
         logits = _logits(state.head, vector)
         best = int(logits.argmax()) if label is None else classes.index(label)
@@ -151,15 +151,6 @@ class Explaining:
         others = lead - bias - sum(part.share for part in found)
         runner_up = None if state.several else classes[second]
         return Explanation(text, answer, classes[best], runner_up, lead, found, others, bias)
-
-
-def _shares(examples: Examples, head: TaskState, C: float) -> tuple[Tensor, Tensor]:
-    """Return what `shares` does, where texts may have several labels, too."""
-    if not examples.several:
-        return shares(examples, head, C)
-    rows, targets, weights = examples.problem()
-    chances = (rows.double() @ torch.cat([head["weight"], head["bias"][:, None]], dim=1).cpu().double().T).sigmoid()
-    return C * weights * (targets.double() - chances), rows.double()
 
 
 def _logits(head: TaskState, vector: Tensor) -> Tensor:
