@@ -23,6 +23,7 @@ ROWS = (
     "prototypical_step",
     "fit_plain",
     "fit_refined",
+    "edit",
     "predict_77",
     "predict_10000",
 )

@@ -445,9 +445,9 @@ def test_what_is_known_of_the_data_stays_and_what_was_measured_goes(classifier):
 
 
 @pytest.mark.slow
-def test_an_edit_of_77_classes_takes_less_than_a_third_of_a_second(data_root, minilm):
+def test_an_edit_of_77_classes_takes_three_tenths_of_a_second_at_most(data_root, minilm):
     texts = load_texts("banking77", data_root=data_root, split="train")
-    few, more = texts.at_most(5), texts.at_most(8, seed=1)
+    few, more = texts.at_most(10), texts.at_most(13, seed=1)
     labels = [few.classes[label] for label in few.labels]
     classifier = FewShotClassifier(minilm).fit(few.texts, labels)
     new = [row for row, text in enumerate(more.texts) if text not in few.texts][:9]
@@ -456,7 +456,7 @@ def test_an_edit_of_77_classes_takes_less_than_a_third_of_a_second(data_root, mi
         start = time.process_time()
         classifier.add_examples([more.texts[row]], [more.classes[more.labels[row]]])
         seconds.append(time.process_time() - start)
-    assert np.median(seconds) < 0.6, seconds  # 0.3 s and as much again for what else this machine does
+    assert np.median(seconds) <= 0.3, seconds
     queries = random.Random(0).sample(list(more.texts), 50)
     forget(minilm)
     own = classifier.supports_

@@ -5,20 +5,24 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from fewtext.nn.logistic import SINGLE, fit_logistic, probabilities
+from fewtext.nn.logistic import _Problem, fit_logistic, probabilities
 
 C = 10.0
 
 
-@pytest.fixture
-def problem():
+def made(seed):
     """Sixty rows of length 1 in ten dimensions, class numbers of four classes of very different size, weights."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     labels = torch.tensor([0] * 40 + [1] * 12 + [2] * 6 + [3] * 2)
     rows = torch.randn(60, 10, generator=generator, dtype=torch.float64) + 0.5 * torch.randn(
         4, 10, generator=generator, dtype=torch.float64
     ).index_select(0, labels)
     return torch.nn.functional.normalize(rows), labels, 0.2 + torch.rand(60, generator=generator, dtype=torch.float64)
+
+
+@pytest.fixture
+def problem():
+    return made(0)
 
 
 def scikit(rows, labels, C, weights=None):
@@ -67,12 +71,46 @@ def test_the_order_of_the_rows_changes_nothing(problem):
     torch.testing.assert_close(own, again, atol=1e-6, rtol=0)
 
 
-def test_a_loose_tolerance_is_met_in_single_precision(problem):
+@pytest.mark.parametrize(("length", "C"), [(1.0, 1.0), (1.0, 1e6), (30.0, 1e4), (1000.0, 10.0)])
+@pytest.mark.parametrize("several", [False, True])
+def test_it_is_found_where_whole_newton_steps_lead_away(length, C, several):
+    rows, labels, _ = made(2)
+    rows, targets = length * rows, torch.nn.functional.one_hot(labels).double()
+    own = fit_logistic(rows, targets, C, several=several)
+    gradient = C * (probabilities(rows @ own.T, several) - targets).T @ rows + own
+    assert gradient.abs().max() < 1.1e-5
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_fewer_rows_than_entries_are_the_same_problem(problem, several):
+    rows, labels, weights = problem
+    targets, weights = torch.nn.functional.one_hot(labels), weights[:, None]
+    wide = torch.linalg.qr(torch.randn(80, 80, generator=torch.Generator().manual_seed(2), dtype=torch.float64)).Q
+    own = fit_logistic(rows, targets, C, weights=weights, several=several)
+    turned = fit_logistic(rows @ wide[:10], targets, C, weights=weights, several=several)
+    torch.testing.assert_close(turned, own @ wide[:10], atol=1e-5, rtol=0)
+
+
+def test_the_faster_products_change_nothing(problem, monkeypatch):
     rows, labels, _ = problem
-    targets = torch.nn.functional.one_hot(labels)
-    exact, loose = fit_logistic(rows, targets, C), fit_logistic(rows, targets, C, tolerance=SINGLE)
-    assert (exact.dtype, loose.dtype) == (torch.float64, torch.float32)
-    torch.testing.assert_close(rows.float() @ loose.T, (rows @ exact.T).float(), atol=1e-2, rtol=0)
+    targets, found = torch.nn.functional.one_hot(labels), []
+    for fast in (False, True):
+        monkeypatch.setattr("fewtext.nn.logistic.is_fast", lambda fast=fast: fast)
+        found.append(fit_logistic(rows, targets, C))
+    torch.testing.assert_close(*found, atol=1e-5, rtol=0)
+
+
+def test_a_loose_tolerance_is_met_sooner(problem, monkeypatch):
+    rows, labels, _ = problem
+    targets, steps, newton = torch.nn.functional.one_hot(labels), [], _Problem.newton
+    monkeypatch.setattr(_Problem, "newton", lambda *given: steps.append(1) or newton(*given))
+    exact = fit_logistic(rows, targets, C)
+    taken = len(steps)
+    loose = fit_logistic(rows, targets, C, tolerance=0.1)
+    gradient = C * (probabilities(rows @ loose.T, several=False) - targets).T @ rows + loose
+    assert gradient.abs().max() < 0.1
+    assert len(steps) - taken < taken
+    torch.testing.assert_close(rows @ loose.T, rows @ exact.T, atol=0.1, rtol=0)
 
 
 def test_probabilities_are_a_softmax_or_one_sigmoid_each():
