@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from itertools import product
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -77,7 +77,7 @@ def measure(encoder: Encoder, train: Any, test: Any, shots: int, seed: int) -> R
     """Return the test accuracy of the plain and the refined classifier, and whether `auto` kept the latter."""
     few, truth = train.at_most(shots, seed=seed), np.array(test.classes)[test.labels]
 
-    def fitted(refine: bool | str) -> FewShotClassifier:
+    def fitted(refine: bool | Literal["auto"]) -> FewShotClassifier:
         return FewShotClassifier(encoder, refine=refine).fit(few.texts, np.array(few.classes)[few.labels])
 
     auto = fitted("auto")
