@@ -12,7 +12,7 @@ from fewtext.classifier import FewShotClassifier
 from fewtext.data.load import load_texts
 from fewtext.data.stream import stream_texts
 from fewtext.distillation import distill as distilled
-from fewtext.jobs.fit import measure
+from fewtext.jobs.measure import measure
 from fewtext.jobs.push import result_facts
 from fewtext.results import Row, write_results
 

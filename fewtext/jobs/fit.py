@@ -141,7 +141,7 @@ def fit(options: Fit) -> tuple[FewShotClassifier, list[Row]]:
         classifier.calibrate(further.texts, [further.classes[label] for label in further.labels])
     if held_out is not None:
         rows += measure(classifier, held_out, options.separator)
-        if options.pictures is not None and not classifier.several_:
+        if options.pictures is not None:
             draw_pictures(classifier, held_out, options.pictures)
     classifier.facts_.update(data=data_facts([source]), results=result_facts(rows))
     # The card states these as its calibration; they are no results of texts that were not fitted to.
@@ -167,6 +167,10 @@ def _source(options: Fit) -> str:
         raise DataError("neither texts nor classes to fit to. Name a file with texts, or list classes with --labels.")
     if options.pictures is not None and None in (options.data, options.test):
         raise DataError("--pictures show what is found on --test, beside the texts fitted to. Name both.")
+    if options.pictures is not None and options.separator:
+        raise DataError(
+            "--pictures are of texts with one label each, so they cannot stand with --separator. Drop one."
+        )
     if not options.include_texts and (options.out / LAYOUT.texts).exists():
         raise DataError(
             f"{options.out} holds texts that would be lost. Add --include-texts, or choose another --out."

@@ -29,7 +29,7 @@ import numpy as np
 import rivals
 import tyro
 from full_label_report import cells_of, draw, rows_of, text_of
-from report import header, put_table
+from report import header, put_table, read
 from sklearn.model_selection import train_test_split
 
 from fewtext import LabeledTexts, load_texts, write_results
@@ -104,11 +104,6 @@ def main(
     draw(cells, runs.with_name("full_label.png"))
     if runs == RUNS:
         put_table(HERE / "README.md", text_of(cells), "full_label.py")
-
-
-def read(runs: Path) -> list[Run]:
-    """Return the runs that are kept."""
-    return [json.loads(line) for line in runs.read_text("utf-8").splitlines()] if runs.is_file() else []
 
 
 def split(texts: LabeledTexts) -> tuple[LabeledTexts, LabeledTexts]:

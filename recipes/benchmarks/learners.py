@@ -29,7 +29,7 @@ import numpy as np
 import torch
 import tyro
 from learners_report import FROZEN, rows_of, text_of
-from report import header, put_table
+from report import header, put_table, read
 
 from fewtext import Collator, Encoder, EpisodeSampler, EpisodeSpec, Lora, TrainConfig, meta_train, write_results
 from fewtext.data.sampler import Episode
@@ -99,11 +99,6 @@ def main(
     write_results(runs.with_name("learners.json"), rows_of(found), "make leaderboard")
     if runs == RUNS:
         put_table(HERE / "README.md", text_of(found), "learners.py")
-
-
-def read(runs: Path) -> list[Run]:
-    """Return the runs that are kept."""
-    return [json.loads(line) for line in runs.read_text("utf-8").splitlines()] if runs.is_file() else []
 
 
 def measure(name: str, card: str, steps: int, episodes: int, data_root: Path | None, base: str) -> Run:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import tyro
 from full_label import split
-from report import put_table
+from report import put_table, read
 from tqdm import tqdm
 
 from fewtext import Encoder, FewShotClassifier, Row, load_texts, write_results
@@ -66,11 +66,6 @@ def main(
     write_results(runs.with_name("refining.json"), rows_of(found), "python recipes/benchmarks/refining.py")
     if runs == RUNS:
         put_table(RUNS.parents[1] / "README.md", text_of(found), "refining.py")
-
-
-def read(runs: Path) -> list[Run]:
-    """Return the runs that are kept."""
-    return [json.loads(line) for line in runs.read_text("utf-8").splitlines()] if runs.is_file() else []
 
 
 def measure(encoder: Encoder, train: Any, test: Any, shots: int, seed: int) -> Run:

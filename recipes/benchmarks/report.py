@@ -96,3 +96,8 @@ def put_table(readme: Path, text: str, script: str) -> None:
     before, _, rest = readme.read_text("utf-8").partition(begin)
     _, _, after = rest.partition(end)
     readme.write_text(f"{before}{begin}\n{text}\n{end}{after}", "utf-8")
+
+
+def read(runs: Path) -> list[dict[str, Any]]:
+    """Return the runs that a benchmark has kept, one in each line."""
+    return [json.loads(line) for line in runs.read_text("utf-8").splitlines()] if runs.is_file() else []

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 import tyro
-from report import put_table
+from report import put_table, read
 from scipy.stats import rankdata
 
 from fewtext import (
@@ -81,11 +81,6 @@ def main(
     write_results(runs.with_name("transfer.json"), rows_of(found), "python recipes/benchmarks/transfer.py")
     if runs == RUNS:
         put_table(RUNS.parents[1] / "README.md", text_of(found), "transfer.py")
-
-
-def read(runs: Path) -> list[Run]:
-    """Return the runs that are kept."""
-    return [json.loads(line) for line in runs.read_text("utf-8").splitlines()] if runs.is_file() else []
 
 
 def measure(

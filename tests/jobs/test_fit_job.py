@@ -193,6 +193,7 @@ def test_texts_that_were_saved_are_not_lost(fit, data, out, monkeypatch):
         ("", "neither texts nor classes to fit to"),
         ("{data} --pictures p", "--pictures show what is found on --test"),
         ("--labels {listed} --test {data} --pictures p", "beside the texts fitted to. Name both."),
+        ("{data} --test {data} --separator ; --pictures p", "cannot stand with --separator"),
         ("{data} --labels {few}", "label 'flight' is none of the classes"),
         ("{data} --labels {twice}", "twice.csv, row 1: label 'card' is there twice"),
         ("{data} --labels {hole}", "hole.csv, row 1: the label is missing"),
