@@ -7,7 +7,8 @@ not kept, but are not computed again where a classifier was fitted to the same t
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from fewtext.nn.encoder import Encoder
 
 BYTES = 256 * 2**20  # per encoder; the embeddings that were not used for longest go first
+LONG = 4096  # texts whose encoding takes long enough for a bar on a terminal
 
 
 class _Memory:
@@ -37,9 +39,10 @@ class _Memory:
 _MEMORIES: WeakKeyDictionary[Encoder, _Memory] = WeakKeyDictionary()
 
 
-def unit(encoder: Encoder, texts: Sequence[str], *, windows: bool = False) -> Tensor:
-    """Return the embeddings of texts, `[n, D]`, each of length 1."""
-    return F.normalize(torch.from_numpy(encoder.encode(texts, windows=windows)).to(encoder.device), dim=1)
+def unit(encoder: Encoder, texts: Sequence[str], *, windows: bool = False, bar: bool = True) -> Tensor:
+    """Return the embeddings of texts, `[n, D]`, each of length 1; many show a `bar` on a terminal."""
+    vectors = encoder.encode(texts, progress=None if bar and len(texts) > LONG else False, windows=windows)
+    return F.normalize(torch.from_numpy(vectors).to(encoder.device), dim=1)
 
 
 def remembered(encoder: Encoder, texts: Sequence[str], *, windows: bool = False, keep: bool = True) -> Tensor:
@@ -47,13 +50,30 @@ def remembered(encoder: Encoder, texts: Sequence[str], *, windows: bool = False,
     memory = _MEMORIES.setdefault(encoder, _Memory()).of(encoder)
     found = {text: memory[text, windows] for text in texts if (text, windows) in memory}
     if new := [text for text in dict.fromkeys(texts) if text not in found]:
-        found |= zip(new, unit(encoder, new, windows=windows).cpu().numpy(), strict=True)
+        # Who asks about texts does so in pieces, and has a bar for all of them.
+        found |= zip(new, unit(encoder, new, windows=windows, bar=keep).cpu().numpy(), strict=True)
     for text, row in found.items() if keep else ():
         memory[text, windows] = row
         memory.move_to_end((text, windows))
     while len(memory) * encoder.dimension * 4 > BYTES:
         memory.popitem(last=False)
     return torch.from_numpy(np.stack([found[text] for text in texts])).to(encoder.device)
+
+
+@contextmanager
+def held(encoder: Encoder, texts: Sequence[str], *, windows: bool = False) -> Iterator[None]:
+    """Within this context, texts that are classified are encoded once, if their embeddings are not too large."""
+    before = set(_MEMORIES.setdefault(encoder, _Memory()).of(encoder))
+    fits = (len(before) + len(texts)) * encoder.dimension * 4 <= BYTES
+    if fits:
+        remembered(encoder, texts, windows=windows)
+    try:
+        yield
+    finally:
+        memory = _MEMORIES[encoder].rows
+        for text in texts if fits else ():
+            if (text, windows) not in before:
+                memory.pop((text, windows), None)
 
 
 def forget(encoder: Encoder, texts: Iterable[str] | None = None, *, everywhere: bool = False) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from fewtext.data.collate import ragged
 from fewtext.data.training_set import TrainingSet
@@ -169,7 +170,9 @@ def answers(
     found: list[tuple[Tensor, ...]] = []
     linear = "weight" in head
     chunk = CHUNK if linear else OWN_CHUNK
-    with torch.no_grad(), fast_matmul():
+    hidden = None if len(texts) > CHUNK else True  # on a terminal, where it takes long
+    bar = tqdm(total=len(texts), unit="text", desc="classify", disable=hidden, leave=False)
+    with torch.no_grad(), fast_matmul(), bar:
         for start in range(0, len(texts), chunk):
             rows = texts[start : start + chunk]
             if linear:
@@ -179,4 +182,5 @@ def answers(
             else:
                 query = ragged([learner.encoder.tokenize(rows)]).to(learner.encoder.device)
                 found.append(of(learner.predict(head, query)[0], None))
+            bar.update(len(rows))
     return tuple(torch.cat([part.cpu() for part in parts]).numpy() for parts in zip(*found, strict=True))

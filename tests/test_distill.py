@@ -238,22 +238,24 @@ def test_teachers_and_texts_that_cannot_be_are_refused(teacher, tiny_folder):
     assert distill(teacher, UNLABELLED, steps=2).facts_["distilled"]["texts"] == 128
 
 
-def test_the_command_distils_saves_and_measures(teacher, tmp_path, capsys):
+def test_the_command_distils_saves_and_measures(teacher, tmp_path, capsys, caplog):
     folder, texts_file, test = (
         teacher.save_pretrained(tmp_path / "mine"),
         tmp_path / "texts.txt",
         tmp_path / "test.csv",
     )
     texts_file.write_text("\n".join(UNLABELLED))
+    truth = [*LABELS[:-1], "loan"]  # one that is no class
     with test.open("w", newline="") as file:
-        csv.writer(file).writerows([("text", "label"), *zip(LABELLED, LABELS, strict=True)])
+        csv.writer(file).writerows([("text", "label"), *zip(LABELLED, truth, strict=True)])
     out = tmp_path / "small"
     job = ["distill", str(folder), str(texts_file), "--out", str(out), "--also", str(folder), "--test", str(test)]
     assert main([*job, "--steps", "20", "--layers", "1", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
-    assert rows["test.csv/accuracy"]["peer_value"] == pytest.approx(teacher.score(LABELLED, LABELS))
+    assert caplog.text.count("1 of 40 texts have a label that is no class") == 1
+    assert rows["test.csv/accuracy"]["peer_value"] == pytest.approx(teacher.score(LABELLED, truth))
     student = FewShotClassifier.from_pretrained(out)
-    assert rows["test.csv/accuracy"]["value"] == pytest.approx(student.score(LABELLED, LABELS))
+    assert rows["test.csv/accuracy"]["value"] == pytest.approx(student.score(LABELLED, truth))
     assert student.facts_["distilled"]["layers"] == 1
     assert json.loads((out / "results.json").read_text("utf-8"))["rows"] == list(rows.values())
 

@@ -10,7 +10,7 @@ import torch
 from fewtext import Encoder, Lora
 from fewtext import embedding as own
 from fewtext.data.collate import ragged
-from fewtext.embedding import forget, remembered, unit
+from fewtext.embedding import forget, held, remembered, unit
 
 TEXTS = ["where is my card", "flight is late", "pay the bill"]
 
@@ -104,3 +104,22 @@ def test_the_memory_dies_with_its_encoder(tiny_folder):
     del encoder
     gc.collect()
     assert memory() is None
+
+
+def test_held_texts_are_encoded_once_and_then_forgotten(tiny, seen):
+    remembered(tiny, TEXTS[:1])
+    with held(tiny, TEXTS):
+        for _ in range(2):
+            remembered(tiny, TEXTS, keep=False)
+    assert sorted(seen) == sorted(TEXTS)
+    remembered(tiny, TEXTS, keep=False)
+    assert sorted(seen) == sorted([*TEXTS, *TEXTS[1:]]), "what was remembered before stays, the rest does not"
+
+
+def test_what_is_too_large_is_not_held(tiny, seen, monkeypatch):
+    monkeypatch.setattr(own, "BYTES", 2 * 4 * tiny.dimension)
+    remembered(tiny, TEXTS[:1])
+    with held(tiny, TEXTS[1:]):
+        assert seen == TEXTS[:1]
+    remembered(tiny, TEXTS[:1])
+    assert seen == TEXTS[:1]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from numbers import Real
@@ -25,7 +27,7 @@ from fewtext.classifier.certainty import (
     optimism,
 )
 from fewtext.classifier.supports import Supports, changes
-from fewtext.embedding import unit
+from fewtext.embedding import held, unit
 from fewtext.errors import DataError, LearnerError
 from fewtext.heads import MOST_CLASSES, Examples, answers, fit_linear, fit_own, nearest
 from fewtext.learners import MetaLearner
@@ -153,6 +155,12 @@ class Fitted:
     def ask(self, texts: Any, of: Any) -> tuple[np.ndarray, ...]:
         """Return `of(logits, vectors)` for texts; see `answers`."""
         return answers(self.learner, self.head, texts, of, windows=self.settings.windows)
+
+    def holding(self, texts: Sequence[str]) -> AbstractContextManager[None]:
+        """Return a context in which texts are encoded once, however much is asked about them."""
+        if "weight" not in self.head:
+            return nullcontext()  # the learner's own head reads tokens
+        return held(self.learner.encoder, texts, windows=self.settings.windows)
 
     def predicted(self, texts: list[str]) -> np.ndarray:
         """Return the most probable label of each text; where texts may have several, a tuple of labels."""

@@ -107,17 +107,19 @@ class Answers:
                     self.write(file, texts, first=first)
 
     def _rows(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        if several := self.classifier.several_:
-            labels, chances = self.classifier.predict_top(texts, self.top)
-            tops = [tuple(zip(*row, strict=True)) for row in zip(labels.tolist(), chances.tolist(), strict=True)]
-            decided = [(list(own), "known", None) for own in self.classifier.predict(texts)]
-        else:
-            found = self.classifier.classify(texts, self.top)
-            tops = [own.top for own in found]
-            decided = [(own.label, own.reason, own.parent) for own in found]
-            if not self.reject:
-                decided = [(own.best, "known", None) for own in found]
-        sets = [{"set": own} for own in self.classifier.predict_set(texts)] if self.sets else [{}] * len(texts)
+        several = self.classifier.several_
+        with self.classifier._state().holding(texts):
+            if several:
+                labels, chances = self.classifier.predict_top(texts, self.top)
+                tops = [tuple(zip(*row, strict=True)) for row in zip(labels.tolist(), chances.tolist(), strict=True)]
+                decided = [(list(own), "known", None) for own in self.classifier.predict(texts)]
+            else:
+                found = self.classifier.classify(texts, self.top)
+                tops = [own.top for own in found]
+                decided = [(own.label, own.reason, own.parent) for own in found]
+                if not self.reject:
+                    decided = [(own.best, "known", None) for own in found]
+            sets = [{"set": own} for own in self.classifier.predict_set(texts)] if self.sets else [{}] * len(texts)
         self._count(texts)
         rows = []
         for text, (label, reason, parent), top, own in zip(texts, decided, tops, sets, strict=True):

@@ -67,7 +67,7 @@ def distill(options: Distill) -> tuple[FewShotClassifier, list[Row]]:
     rows = [Row(f"{Path(options.file).name}/distill", student.facts_["distilled"]["seconds"], "s")]
     if options.test is not None:
         held_out = load_texts(options.test)
-        found = [measure(own, held_out, options.separator) for own in (student, teachers[0])]
+        found = [measure(own, held_out, options.separator, warn=own is student) for own in (student, teachers[0])]
         rows += [replace(a, peer="teacher", peer_value=b.value) for a, b in zip(*found, strict=True)]
     student.facts_["results"] = result_facts(rows)
     student.save_pretrained(options.out, onnx=options.onnx)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -155,7 +154,7 @@ def _encoded(sheet: Sheet, base: str) -> tuple[list[Finding], Estimate]:
     tokens = encoder.tokenize(sheet.texts)
     encoder.encode(sheet.texts[:WARM_UP])
     start = time.perf_counter()
-    vectors = torch.from_numpy(encoder.encode(sheet.texts, progress=sys.stderr.isatty()))
+    vectors = torch.from_numpy(encoder.encode(sheet.texts, progress=None))
     second, memory = (time.perf_counter() - start) / sum(map(len, tokens)), peak_memory()
     findings = [*examine_tokens(sheet, encoder, tokens), *examine_vectors(sheet, vectors)]
     classes, numbers = sheet.classes

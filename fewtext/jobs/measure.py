@@ -28,30 +28,35 @@ MEASURED = {
 logger = logging.getLogger("fewtext")
 
 
-def measure(classifier: FewShotClassifier, texts: LabeledTexts, separator: str | None = None) -> list[Row]:
+def measure(
+    classifier: FewShotClassifier, texts: LabeledTexts, separator: str | None = None, *, warn: bool = True
+) -> list[Row]:
     """Return accuracy, calibration, what is rejected, what is read, and speed on texts with their labels.
 
     Args:
         classifier: who answers.
         texts: held-out texts; those out of scope are to be rejected.
         separator: what stands between several labels of a text.
+        warn: log which labels are no class of the classifier.
     """
     truth, count, name = labels_of(texts, separator, several=classifier.several_), len(texts), texts.name
     classes = classifier.classes_.tolist()
-    _warn_of_unknown(name, truth if classifier.several_ else [[label] for label in truth], classes)
-    start = time.perf_counter()
-    chances = classifier.predict_proba(texts.texts)
-    seconds = time.perf_counter() - start
-    report = classifier._state().learner.encoder.report(texts.texts, windows=classifier.windows)
+    if warn:
+        _warn_of_unknown(name, truth if classifier.several_ else [[label] for label in truth], classes)
+    state, start = classifier._state(), time.perf_counter()
+    with state.holding(texts.texts):
+        chances = classifier.predict_proba(texts.texts)
+        seconds = time.perf_counter() - start
+        guesses = classifier.predict(texts.texts)
+        answers = [] if classifier.several_ else classifier.classify([*texts.texts, *texts.out_of_scope])
+    report = state.learner.encoder.report(texts.texts, windows=classifier.windows)
     rows = [Row(f"{name}/predict", count / seconds, "texts/s", n=count), *reading_rows(name, report)]
     if classifier.several_:
-        return [*_measure_several(name, truth, classifier.predict(texts.texts), classes), *rows]
-    guesses = classifier.classes_[chances.argmax(axis=1)]
+        return [*_measure_several(name, truth, guesses, classes), *rows]
     number = {label: place for place, label in enumerate(classes)}
     inside = np.array([label in number for label in truth])
     known = np.array([number[label] for label in truth if label in number])
-    accepted = [answer.label is not None for answer in classifier.classify([*texts.texts, *texts.out_of_scope])]
-    shares = np.array(accepted)
+    shares = np.array([answer.label is not None for answer in answers])
     found = [
         Row(f"{name}/accuracy", accuracy(guesses, np.array(truth)), "accuracy", n=count),
         Row(f"{name}/macro-F1", macro_f1(guesses, np.array(truth)), "macro-F1", n=count),

@@ -171,14 +171,14 @@ class Encoder(nn.Module):
             rows.append(self._embed(ids, tokens.lengths[task : task + 1], own))
         return torch.cat(rows)
 
-    def encode(self, texts: Sequence[str], *, progress: bool = False, windows: bool = False) -> np.ndarray:
+    def encode(self, texts: Sequence[str], *, progress: bool | None = False, windows: bool = False) -> np.ndarray:
         """Return the vectors `[n, D]` of many texts, without gradients, in the order given.
 
         Texts of similar length go together, so that hardly any padding is computed.
 
         Args:
             texts: n texts.
-            progress: show a bar.
+            progress: show a bar; None: on a terminal.
             windows: read a text longer than `max_length` in windows of that length, instead of cutting it; its
                 vector is their mean, the first counting twice. At most 16, spread evenly, with gaps if need be.
 
@@ -189,11 +189,9 @@ class Encoder(nn.Module):
         ids = [window for own in found for window in own]
         lengths = np.array([len(window) for window in ids], dtype=np.int64)
         out = np.empty((len(ids), self.dimension), dtype=np.float32)
-        with (
-            torch.no_grad(),
-            fast_matmul(),
-            tqdm(total=len(ids), unit="text", desc="encode", disable=not progress) as bar,
-        ):
+        hidden = None if progress is None else not progress
+        bar = tqdm(total=len(ids), unit="text", desc="encode", disable=hidden, leave=False)
+        with torch.no_grad(), fast_matmul(), bar:
             for rows in by_length(lengths, CHUNK_TOKENS):
                 flat = torch.tensor([token for row in rows for token in ids[row]], dtype=torch.long)
                 vectors = self._embed(flat.to(self.device), torch.from_numpy(lengths[rows])[None], None)[0]

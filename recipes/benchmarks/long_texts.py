@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import tyro
+from scipy.stats import t as student
 from sklearn.linear_model import LogisticRegression
 
 from fewtext import Encoder, LabeledTexts, Row, load_texts, write_results
@@ -96,9 +97,15 @@ def _right(
 
 
 def _ci95(found: np.ndarray) -> float:
-    """Return the half width of the interval of a mean over draws and texts, `[draws, n]`, both of them random."""
-    parts = (found.mean(axis=axis) for axis in (0, 1))
-    return 1.96 * sum(part.var(ddof=1) / len(part) for part in parts) ** 0.5
+    """Return the half width of the interval of a mean over draws and texts, `[draws, n]`, both of them random.
+
+    Student's t, with the degrees of freedom of a sum of two variances (Satterthwaite 1946,
+    https://doi.org/10.2307/3002019).
+    """
+    freedom = np.array(found.shape) - 1
+    variances = np.array([found.mean(axis=1).var(ddof=1), found.mean(axis=0).var(ddof=1)]) / found.shape
+    total = variances.sum()
+    return student.ppf(0.975, total**2 / (variances**2 / freedom).sum()) * total**0.5
 
 
 if __name__ == "__main__":

@@ -112,6 +112,19 @@ def test_no_more_logits_than_can_be_held(classifier, monkeypatch):
     assert set(seen) == {2}
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("name", ["heads.CHUNK", "embedding.LONG"], ids=["answering", "fitting"])
+def test_what_takes_long_shows_a_bar_on_a_terminal(name, terminal, tiny, monkeypatch, capsys):
+    monkeypatch.setattr(f"fewtext.{name}", 3)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    classifier = FewShotClassifier(tiny).fit(["where is my card", "flight is late"], ["card", "flight"])
+    classifier.predict(["pay the bill"])
+    shown = capsys.readouterr().err
+    assert ("0/4" in shown) == (terminal and name == "embedding.LONG"), "two texts and two names"
+    classifier.predict(["pay the bill", "renew the loan", "no signal", "cancel the flight"])
+    assert ("0/4" in capsys.readouterr().err) == (terminal and name == "heads.CHUNK")
+
+
 def test_sets_hold_all_labels_within_the_margin_the_best_one_first(classifier):
     with pytest.raises(DataError, match=r"calibrate\(texts, labels\) first"):
         classifier.predict_set(QUERIES)

@@ -10,7 +10,7 @@ import time
 import pyarrow.parquet
 import pytest
 
-from fewtext import FewShotClassifier
+from fewtext import Encoder, FewShotClassifier
 from fewtext.cli import main
 from fewtext.jobs.answers import Answers
 
@@ -244,6 +244,11 @@ def test_sets_of_a_calibrated_classifier_are_written(tiny_folder, toy, job, fold
     assert main(job) == 0
     ends = [f"  {text}  [{'; '.join(own)}]" for text, own in zip(toy.texts[:50], sets, strict=True)]
     assert all(map(str.endswith, capsys.readouterr().out.splitlines(), ends))
+    seen, encode = [], Encoder.encode
+    noting = lambda self, texts, **given: seen.extend(texts) or encode(self, texts, **given)  # noqa: E731
+    monkeypatch.setattr(Encoder, "encode", noting)
+    assert main(job) == 0
+    assert sorted(own for own in seen if own in toy.texts) == sorted({*toy.texts[:50]})  # each once
     out = ["--out", str(tmp_path / "b.csv")]
     monkeypatch.setattr(Answers, "save", lambda self, path, texts, *, first: sys.exit())
     with pytest.raises(SystemExit):
