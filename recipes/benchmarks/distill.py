@@ -24,11 +24,10 @@ from typing import Any
 import numpy as np
 import tyro
 from full_label import read, split
-from full_label_report import mean_ci
 
 from fewtext import Encoder, FewShotClassifier, LabeledTexts, Row, distill, load_texts, write_results
 from fewtext.embedding import remembered
-from fewtext.metrics.scores import accuracy, calibration_error
+from fewtext.metrics.scores import accuracy, calibration_error, mean_ci
 from fewtext.nn.pretrained import MINILM
 from fewtext.results import table
 

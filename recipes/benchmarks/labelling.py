@@ -27,13 +27,13 @@ from typing import Literal, TypeAlias
 import datasets
 import numpy as np
 import tyro
-from full_label_report import mean_ci
 from material import load_material
 from matplotlib.figure import Figure
 from sklearn.linear_model import LogisticRegression
 from transformers.utils.logging import disable_progress_bar
 
 from fewtext import Encoder, LabeledTexts, Row, write_results
+from fewtext.metrics.scores import mean_ci
 from fewtext.nn.matmul import fast_matmul
 from fewtext.nn.pretrained import MINILM
 from fewtext.suggest import Strategy, suggest
