@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import datasets
-import pandas
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from huggingface_hub.errors import HfHubHTTPError
 
 from fewtext.data.card import DataCard
+from fewtext.data.tables import TABLES, read_table
 from fewtext.data.texts import LabeledTexts
 from fewtext.errors import DataError
 
@@ -25,7 +25,6 @@ Source: TypeAlias = (
 TEXT_COLUMNS = ("text", "utterance", "utt", "sentence", "query", "question", "content", "title")
 LABEL_COLUMNS = ("label_text", "intent", "label", "category", "class", "topic", "label_name")
 ROW_SPLITS = {"valid": "validation", "val": "validation", "dev": "validation"}
-TABLES = {".csv": ",", ".tsv": "\t"}
 SUFFIXES = (*TABLES, ".json", ".jsonl", ".parquet")
 
 
@@ -175,9 +174,11 @@ def read_rows(source: str, config: str | None = None, revision: str | None = Non
         if isinstance(error, DataError):
             raise
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        where = "read" if path.exists() else "loaded from the hub"
+        if path.exists():
+            raise DataError(f"{source}: cannot be read ({reason}). Is it what its name says?") from error
         raise DataError(
-            f"{source}: cannot be {where} ({reason}). Check the name and the network, or give a local file."
+            f"{source}: cannot be loaded from the hub ({reason}). "
+            "Check the name and the network, or give a local file."
         ) from error
 
 
@@ -199,13 +200,7 @@ def _read_folder(path: Path) -> datasets.DatasetDict:
 
 def _read_file(path: Path) -> datasets.Dataset:
     if path.suffix in TABLES:
-        # Everything in a table of text is text: left to themselves, readers take "NA" as missing and 007 as 7.
-        frame = pandas.read_csv(path, sep=TABLES[path.suffix], dtype=str, keep_default_na=False)
-        if not isinstance(frame.index, pandas.RangeIndex):
-            raise DataError(
-                f"{path.name}: rows have more fields than the header. Put texts with a separator in them in quotes."
-            )
-        return datasets.Dataset.from_pandas(frame, preserve_index=False)
+        return datasets.Dataset.from_pandas(next(read_table(path)), preserve_index=False)
     if path.suffix in SUFFIXES:
         kind = "parquet" if path.suffix == ".parquet" else "json"
         return datasets.load_dataset(kind, data_files=str(path), split="train")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fewtext.data.checks import checked_text
-from fewtext.data.load import SUFFIXES, TABLES, choose_column, read_rows
+from fewtext.data.load import SUFFIXES, choose_column, read_rows
+from fewtext.data.tables import read_table
 from fewtext.errors import DataError
 
 ROWS = 4096  # read at a time, where a reader wants to know
@@ -68,14 +69,8 @@ def _json_lines(path: Path, column: str | None) -> Iterator[Any]:
 
 
 def _table(path: Path, column: str | None) -> Iterator[Any]:
-    import pandas
-
-    # Text stays the text it is, as in `load_texts`.
-    with pandas.read_csv(path, sep=TABLES[path.suffix], dtype=str, keep_default_na=False, chunksize=ROWS) as frames:
-        for frame in frames:
-            if not isinstance(frame.index, pandas.RangeIndex):
-                raise DataError(f"{path.name}: rows have more fields than the header. Put such texts in quotes.")
-            yield from frame[choose_column(list(frame), "text", column, path.name)]
+    for frame in read_table(path, ROWS):
+        yield from frame[choose_column(list(frame), "text", column, path.name)]
 
 
 def _parquet(path: Path, column: str | None) -> Iterator[Any]:

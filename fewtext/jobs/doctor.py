@@ -31,6 +31,7 @@ from fewtext.refine import ENOUGH, SHORT, RefineConfig
 
 WORST_FIRST = ("error", "warning", "note")
 WARM_UP = 8  # texts encoded before time is taken
+TIMED = 64  # texts that say how long many take; fewer are taken again
 
 
 @dataclass(frozen=True)
@@ -153,9 +154,10 @@ def _encoded(sheet: Sheet, base: str) -> tuple[list[Finding], Estimate]:
     encoder.to("cuda" if torch.cuda.is_available() else "cpu")
     tokens = encoder.tokenize(sheet.texts)
     encoder.encode(sheet.texts[:WARM_UP])
+    times = -(-TIMED // len(tokens))
     start = time.perf_counter()
-    vectors = torch.from_numpy(encoder.encode(sheet.texts, progress=None))
-    second, memory = (time.perf_counter() - start) / sum(map(len, tokens)), peak_memory()
+    vectors = torch.from_numpy(encoder.encode(sheet.texts * times, progress=None)[: len(tokens)])
+    second, memory = (time.perf_counter() - start) / (times * sum(map(len, tokens))), peak_memory()
     findings = [*examine_tokens(sheet, encoder, tokens), *examine_vectors(sheet, vectors)]
     classes, numbers = sheet.classes
     config = RefineConfig() if np.bincount(numbers).min() >= ENOUGH else RefineConfig(steps=SHORT)

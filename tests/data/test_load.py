@@ -1,5 +1,6 @@
 """Whatever a user has becomes labelled texts, or an error that says what to change."""
 
+import csv
 import json
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import pytest
 
 from fewtext.data.card import DataCard
 from fewtext.data.load import load_texts
+from fewtext.data.stream import stream_texts
 from fewtext.data.texts import LabeledTexts, class_disjoint
 from fewtext.errors import DataError
 
@@ -75,6 +77,15 @@ def test_a_tsv_is_a_csv_with_tabs(tmp_path):
         (text.replace("um,", "um;").replace(",", "\t"), label) for text, label in zip(*ROWS.values(), strict=True)
     ]
     assert pairs(load_texts(written(tmp_path, ".tsv"))) == expected
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_csv_of_a_spreadsheet_is_read_whatever_it_puts_between_columns(mark, tmp_path):
+    rows = [("a, b", "x"), ('c "d"', "y")]
+    with (tmp_path / "sheet.csv").open("w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file, delimiter=mark).writerows([("text", "label"), *rows])
+    assert pairs(load_texts(tmp_path / "sheet.csv")) == rows
+    assert list(stream_texts(tmp_path / "sheet.csv")) == [text for text, _ in rows]
 
 
 def test_a_csv_of_numbers_is_a_csv_of_texts(tmp_path):
