@@ -1,7 +1,7 @@
 """Refining an encoder on the supports of one classifier: LoRA, trained by label-anchored sub-episodes.
 
 Each sub-episode draws some of the classes; of each, one text and the class's name make the prototype, and another
-text is the query. Half of the loss is against the names alone, so that an embedding does not forget what the label
+text is the query. Of few classes it takes more texts: up to half of a class's are queries. Half of the loss is against the names alone, so that an embedding does not forget what the label
 says. Prototypical networks (https://arxiv.org/abs/1703.05175) on the task itself, in place of contrastive pairs.
 """
 
@@ -36,7 +36,7 @@ class RefineConfig:
 
     Attributes:
         steps: gradient steps, one sub-episode each.
-        ways: most classes in a sub-episode.
+        ways: most classes in a sub-episode, and about as many queries, if there are enough texts.
         lr: step size of AdamW.
         rank: of the adapters, where the base has none.
         seed: of adapters and sub-episodes.
@@ -119,11 +119,15 @@ def refined(learner: MetaLearner, own: TrainingSet, config: RefineConfig | None 
     for step in tqdm(range(config.steps), desc="refine", unit="step", disable=None):
         generator = np.random.default_rng((config.seed, step))
         drawn = generator.permutation(classes)[: config.ways]
-        pairs = [generator.permutation(by_class[number])[:2] for number in drawn]
+        shuffled = [generator.permutation(by_class[number]) for number in drawn]
         # One way to say each text:
         chosen = first + generator.integers(counts) if len(said) > len(own.texts) else first
-        query = [chosen[pair[0]] for pair in pairs]
-        support = [(place, chosen[pair[1]]) for place, pair in enumerate(pairs) if len(pair) > 1]
+        most = max(1, config.ways // len(drawn))
+        query, support = [], []
+        for place, rows in enumerate(shuffled):
+            asked = max(1, min(most, len(rows) // 2))
+            query += [(place, row) for row in chosen[rows[:asked]]]
+            support += [(place, row) for row in chosen[rows[asked : asked + most]]]
         batch = EpisodeBatch(
             Support(
                 ragged([[tokens[row] for _, row in support]]),
@@ -131,7 +135,7 @@ def refined(learner: MetaLearner, own: TrainingSet, config: RefineConfig | None 
                 ragged([[names[number] for number in drawn]]),
                 torch.ones(1, len(drawn), dtype=torch.bool),
             ),
-            Query(ragged([[tokens[row] for row in query]]), torch.arange(len(drawn))[None]),
+            Query(ragged([[tokens[row] for _, row in query]]), labels_of([[place for place, _ in query]])),
         ).to(student.encoder.device)
         optimizer.zero_grad()
         student(batch).loss.backward()
