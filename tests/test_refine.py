@@ -53,6 +53,26 @@ def test_the_loss_falls(tiny, toy):
     assert spread(own.encoder) > spread(tiny) + 0.1
 
 
+@pytest.mark.parametrize(
+    ("shots", "ways", "queries", "others"),
+    [(1, 24, 1, 0), (2, 24, 1, 1), (5, 24, 2, 3), (5, 8, 1, 1), (5, 4, 1, 1), (10, 24, 3, 3), (10, 16, 2, 2)],
+)
+def test_few_classes_are_asked_about_more_of_their_texts(shots, ways, queries, others, tiny, toy, monkeypatch):
+    seen, forward = [], Prototypical.forward
+    monkeypatch.setattr(Prototypical, "forward", lambda self, batch: seen.append(batch) or forward(self, batch))
+    given = supports(toy, shots, ["where", "card", "refund", "flight", "room", "loan", "bill", "two"])
+    refined(Prototypical(tiny), given, RefineConfig(steps=3, ways=ways))
+    classes = min(ways, 8)
+    for batch in seen:
+        for labels, count in ((batch.query.labels, queries), (batch.support.labels, others)):
+            assert torch.bincount(labels[0], minlength=classes).tolist() == [count] * classes
+        asked, known = (
+            {tuple(own.tolist()) for own in part.tokens.ids.split(part.tokens.lengths[0].tolist())}
+            for part in (batch.query, batch.support)
+        )
+        assert not asked & known, "no text is asked about by itself"
+
+
 def test_one_text_without_a_name_teaches_nothing(tiny, toy):
     given = supports(toy, 1)
     own = refined(Prototypical(tiny), given)
