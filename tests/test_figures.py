@@ -137,8 +137,8 @@ def test_what_is_said_of_fastfits_own_recipe_holds(readme):
     ]
     lead = row("full_label", "hwu64/5-shot/fewtext-refined − fastfit-readme")["value"]
     assert f"{lead:.1f} points behind refining on hwu64, and takes {times.pop():.0f} times as long" in readme
-    said = f"it is {min(points):.1f} to {max(points):.1f} points ahead, in {sure} of four panels certainly, and takes "
-    assert f"{said}{min(times):.0f} to {max(times):.0f} times as long" in readme
+    said = f"it is {min(points):.1f} to {max(points):.1f} points ahead, in {sure} of four panels certainly, and takes"
+    assert f"{said} {min(times):.0f} to {max(times):.0f} times as long" in readme
 
 
 def test_what_is_said_of_labelling_holds(readme):
