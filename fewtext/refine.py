@@ -1,8 +1,9 @@
 """Refining an encoder on the supports of one classifier: LoRA, trained by label-anchored sub-episodes.
 
 Each sub-episode draws some of the classes; of each, one text and the class's name make the prototype, and another
-text is the query. Of few classes it takes more texts: up to half of a class's are queries. Half of the loss is against the names alone, so that an embedding does not forget what the label
-says. Prototypical networks (https://arxiv.org/abs/1703.05175) on the task itself, in place of contrastive pairs.
+text is the query. Where classes are few, it takes more texts of each: up to half of them are queries. Half of the
+loss is against the names alone, so that an embedding does not forget what the label says. Prototypical networks
+(https://arxiv.org/abs/1703.05175) on the task itself, in place of contrastive pairs.
 """
 
 from __future__ import annotations
@@ -47,6 +48,12 @@ class RefineConfig:
     lr: float = 5e-4
     rank: int = 8
     seed: int = 0
+
+    def parts(self, classes: int, texts: int) -> tuple[int, int]:
+        """Return how many of a class's texts are queries and supports in a sub-episode of so many classes."""
+        most = max(1, self.ways // classes)
+        queries = max(1, min(most, texts // 2))
+        return queries, min(most, texts - queries)
 
 
 def refine(learner: MetaLearner, own: TrainingSet, C: float, *, check: bool) -> tuple[MetaLearner, dict[str, Any]]:
@@ -122,12 +129,11 @@ def refined(learner: MetaLearner, own: TrainingSet, config: RefineConfig | None 
         shuffled = [generator.permutation(by_class[number]) for number in drawn]
         # One way to say each text:
         chosen = first + generator.integers(counts) if len(said) > len(own.texts) else first
-        most = max(1, config.ways // len(drawn))
         query, support = [], []
         for place, rows in enumerate(shuffled):
-            asked = max(1, min(most, len(rows) // 2))
+            asked, known = config.parts(len(drawn), len(rows))
             query += [(place, row) for row in chosen[rows[:asked]]]
-            support += [(place, row) for row in chosen[rows[asked : asked + most]]]
+            support += [(place, row) for row in chosen[rows[asked : asked + known]]]
         batch = EpisodeBatch(
             Support(
                 ragged([[tokens[row] for _, row in support]]),

@@ -261,7 +261,7 @@ def test_what_the_encoder_cuts_and_does_not_know(tiny):
 
 
 def test_estimates_grow_with_tokens_and_steps(tiny):
-    costs = estimate(tiny, [10] * 100, [4] * 5, second=0.001, memory=1000, steps=40, ways=24)
+    costs = estimate(tiny, [10] * 100, [4] * 5, second=0.001, memory=1000, steps=40, ways=5, shots=2)
     assert costs.fit == pytest.approx(1.02)
     assert costs.predict == pytest.approx(10)
     assert costs.refine == pytest.approx(1.02 + 3.5 * 0.001 * 40 * 5 * 24)

@@ -71,6 +71,7 @@ def estimate(
     memory: int,
     steps: int,
     ways: int,
+    shots: int,
 ) -> Estimate:
     """Return what fitting would take.
 
@@ -81,11 +82,12 @@ def estimate(
         second: seconds that encoding one token takes.
         memory: bytes that encoding takes, all included.
         steps: training steps of refining.
-        ways: most classes in one of them, with two texts and a name each.
+        ways: classes in one of them, with a name each.
+        shots: texts of each of these.
     """
     config = encoder.backbone.config
     fit = second * (sum(texts) + sum(names))
-    step = min(ways, len(names)) * (2 * float(np.mean(texts)) + float(np.mean(names)))
+    step = ways * (shots * float(np.mean(texts)) + float(np.mean(names)))
     held = 4 * HELD * step * config.hidden_size * config.num_hidden_layers
     predict = 1000 * second * float(np.mean(texts))
     return Estimate(fit, fit + STEP * second * step * steps, predict, memory, memory + ALWAYS + int(held))

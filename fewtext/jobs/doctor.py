@@ -163,5 +163,7 @@ def _encoded(sheet: Sheet, base: str) -> tuple[list[Finding], Estimate]:
     config = RefineConfig() if np.bincount(numbers).min() >= ENOUGH else RefineConfig(steps=SHORT)
     texts = [len(tokens[row]) for row in sheet.supports]
     names = [len(ids) for ids in encoder.tokenize([readable(label) for label in classes])]
-    costs = estimate(encoder, texts, names, second=second, memory=memory, steps=config.steps, ways=config.ways)
+    ways = min(config.ways, len(names))
+    sizes = {"steps": config.steps, "ways": ways, "shots": sum(config.parts(ways, len(texts) // len(names)))}
+    costs = estimate(encoder, texts, names, second=second, memory=memory, **sizes)
     return findings, replace(costs, refine=None, refine_memory=None) if sheet.separator else costs
