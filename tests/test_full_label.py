@@ -85,8 +85,9 @@ def test_a_report_is_made_of_what_is_there(load, runs, tmp_path):
 def test_what_is_there_is_not_run_again_unless_asked_for(load, monkeypatch, tmp_path):
     full_label, seen = load("full_label"), []
 
-    def measure(support, test, seed, method, base):
+    def measure(support, test, seed, method, base, bf16):
         seen.append((seed, len(support), method))
+        assert not bf16
         return {key: value for key, value in run(method).items() if key not in full_label.KEY}
 
     monkeypatch.setattr(full_label, "measure", measure)
