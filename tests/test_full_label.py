@@ -55,6 +55,15 @@ def test_runs_that_are_not_timed_count_for_scores_only(load, runs):
     assert rows["toy/5-shot/frozen-logistic-regression, macro-F1"].value == pytest.approx(0.7)
 
 
+def test_where_no_run_is_timed_the_times_stand_in_brackets(load, runs):
+    report = load("full_label_report")
+    cells = report.cells_of([*runs, run("fastfit-readme", 0, fit_s=900.0, timed=False)])
+    assert "| toy/5-shot/fastfit-readme | 80.0 | 70.0 | (900) | (100) | (900) | 1 |" in report.text_of(cells)
+    names = {row.name for row in report.rows_of(cells)}
+    assert "toy/5-shot/fastfit-readme" in names
+    assert "toy/5-shot/fastfit-readme, fit" not in names
+
+
 def test_a_single_seed_has_no_interval(load):
     assert load("full_label_report").mean_ci([0.5])[0] == 0.5
     assert math.isnan(load("full_label_report").mean_ci([0.5])[1])

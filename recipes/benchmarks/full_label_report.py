@@ -24,7 +24,7 @@ MEASURES = {  # entry of a run → what the row is called, and its unit
     "texts_per_s": (", predict", "texts/s"),
     "peak_mb": (", memory", "MB"),
 }
-SCORES = ("accuracy", "macro_f1")  # the other measures count only of runs that are timed
+SCORES = ("accuracy", "macro_f1")  # the other measures count only of runs that are timed, if there are any
 LOOKS = {  # what a point is called, its colour, and on which side of it the name stands: the quick ones are crowded
     "fewtext-plain": ("fewtext", "tab:blue", "left"),
     "fewtext-refined": ("fewtext, refined", "tab:blue", "top"),
@@ -53,7 +53,8 @@ def rows_of(cells: Cells) -> list[Row]:
     """Return every measure of every method, and each fewtext method's paired difference to each rival."""
     rows = []
     for place, methods in cells.items():
-        rows += [row_of(f"{place}/{name}", runs, measure) for name, runs in methods.items() for measure in MEASURES]
+        for name, runs in methods.items():
+            rows += [row_of(f"{place}/{name}", runs, measure) for measure in (MEASURES if timed(runs) else SCORES)]
         rows += differences(place, methods).values()
     return rows
 
@@ -61,9 +62,14 @@ def rows_of(cells: Cells) -> list[Row]:
 def row_of(name: str, runs: Sequence[Run], measure: str) -> Row:
     """Return the mean of a measure over the seeds."""
     suffix, unit = MEASURES[measure]
-    values = [run[measure] for run in runs if measure in SCORES or run["timed"]]
-    mean, half = mean_ci(values or [math.nan])  # of a measure that no run has
+    values = [run[measure] for run in runs if measure in SCORES or run["timed"] or not timed(runs)]
+    mean, half = mean_ci(values)
     return Row(name + suffix, mean, unit, ci95=half if measure in SCORES else None, n=len(values))
+
+
+def timed(runs: Sequence[Run]) -> bool:
+    """Return whether any run has a time that may be compared with other methods' times."""
+    return any(run["timed"] for run in runs)
 
 
 def differences(place: str, methods: dict[str, list[Run]]) -> dict[tuple[str, str], Row]:
@@ -90,7 +96,8 @@ def text_of(cells: Cells) -> str:
     for place, methods in cells.items():
         for name, runs in methods.items():
             score, f1, fit, speed, memory = (row_of("", runs, measure) for measure in MEASURES)
-            numbers = [percent(score), percent(f1), f"{fit.value:.3g}", f"{speed.value:.0f}", f"{memory.value:,.0f}"]
+            costs = [f"{fit.value:.3g}", f"{speed.value:.0f}", f"{memory.value:,.0f}"]
+            numbers = [percent(score), percent(f1), *(costs if timed(runs) else map("({})".format, costs))]
             label = f"**{place}/{name}**" if is_ours(name) else f"{place}/{name}"
             measures.append(f"| {label} | {' | '.join(numbers)} | {score.n} |")
         rows = differences(place, methods)
