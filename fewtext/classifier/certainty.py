@@ -26,6 +26,7 @@ from fewtext.nn.logistic import TOLERANCE, probabilities
 
 FOLDS = 5
 MOST = 4096  # held-out texts: more say no more
+LOGITS = 2**23  # of them, held at a time: with thousands of classes fewer texts must do
 LOOSE = 0.01  # tolerance of a fold's fit where it takes time: logits are then within a few thousandths
 LARGE = 2**14  # examples × classes from which on it does
 FAMILIAR = 8.0  # weight of the cosine; chosen on validation texts of clinc150 and held-out classes of three sets
@@ -90,16 +91,16 @@ def cross_validated(examples: Examples, C: float) -> HeldOut | None:
     place[order] = np.arange(count)
     folds = torch.from_numpy((place + groups.numpy()) % FOLDS)
     asked = torch.zeros(count, dtype=torch.bool)
-    asked[torch.linspace(0, count - 1, min(count, MOST)).long()] = True
+    asked[evenly(count, examples.ways)] = True
     tolerance, parts = LOOSE if len(examples.vectors) * examples.ways > LARGE else TOLERANCE, []
     for fold in range(FOLDS):
         out = folds == fold
         if not (out & asked).any() or not (examples.named or (~out).any()):
             continue
         known = examples.rows(~out)
-        left = F.one_hot(known.labels, known.ways) if known.labels.dim() == 1 else known.labels
-        has = left.any(dim=0)
-        answerable = has[labels] if labels.dim() == 1 else (has | ~labels).all(dim=1)
+        several = known.several
+        has = known.labels.any(dim=0) if several else torch.bincount(known.labels, minlength=known.ways) > 0
+        answerable = (has | ~labels).all(dim=1) if several else has[labels]
         rows = torch.nonzero(out & asked & answerable)[:, 0]
         if len(rows) and has.sum() > 1:
             head = fit_linear(known, C, tolerance=tolerance)
@@ -107,6 +108,11 @@ def cross_validated(examples: Examples, C: float) -> HeldOut | None:
             logits = F.linear(vectors, head["weight"], head["bias"])
             parts.append((logits, nearest(vectors, head["means"]), labels[rows]))
     return HeldOut(*map(torch.cat, zip(*parts, strict=True))) if parts else None
+
+
+def evenly(count: int, ways: int) -> Tensor:
+    """Return the places of as many of the texts as say enough and can be held."""
+    return torch.linspace(0, count - 1, min(count, MOST, max(1, LOGITS // ways))).long()
 
 
 def certainty(held_out: HeldOut | None, coverage: float, outside: HeldOut | None = None) -> Certainty:

@@ -23,13 +23,14 @@ from fewtext.classifier.certainty import (
     HeldOut,
     certainty,
     cross_validated,
+    evenly,
     less_optimistic,
     optimism,
 )
 from fewtext.classifier.supports import Supports, changes
 from fewtext.embedding import held, unit
 from fewtext.errors import DataError, LearnerError
-from fewtext.heads import MOST_CLASSES, Examples, answers, fit_linear, fit_own, nearest
+from fewtext.heads import Examples, answers, fit_linear, fit_own, nearest
 from fewtext.learners import MetaLearner
 from fewtext.nn.encoder import Encoder
 from fewtext.nn.matmul import fast_matmul
@@ -105,7 +106,7 @@ class Fitted:
         if self.given is not None or self.supports is None:
             return self.given or Certainty()
         own, coverage = self.supports, self.settings.coverage
-        if "weight" not in self.head or len(own.classes) > MOST_CLASSES:
+        if "weight" not in self.head:
             return Certainty()
         held_out = cross_validated(self.examples(own), self.settings.C)
         outside = self.held_out(own.out_of_scope) if own.out_of_scope else None
@@ -125,6 +126,7 @@ class Fitted:
         held, rest = left_out(own.labels, HELD_OUT)
         if self.base is None or not len(held):
             return None
+        held = held[evenly(len(held), len(own.words)).numpy()]
         with fast_matmul():
             learner = refined(self.unrefined(), own.rows(rest), schedule(own))
             found = held_out_answers(learner, own, settings.C, held, rest, windows=settings.windows)

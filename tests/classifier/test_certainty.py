@@ -129,7 +129,7 @@ def test_without_held_out_texts_nothing_is_known():
 def test_scores_are_the_best_logit_and_the_nearest_mean():
     vectors, means = F.normalize(torch.randn(5, 4), dim=1), F.normalize(torch.randn(3, 4), dim=1)
     cosines = nearest(vectors, means)
-    assert torch.equal(cosines, torch.stack([(means @ own).max() for own in vectors]))
+    torch.testing.assert_close(cosines, torch.stack([(means @ own).max() for own in vectors]))
     logits = torch.randn(5, 3)
     assert torch.equal(knowing(logits, cosines).argsort(), (logits.max(dim=1).values + 8 * cosines).argsort())
     assert (knowing(logits, cosines) < knowing(logits, cosines + 0.1)).all()
@@ -188,6 +188,15 @@ def test_one_text_per_class_is_enough_with_names_and_too_few_without():
 def test_only_some_of_very_many_texts_are_asked(monkeypatch):
     monkeypatch.setattr("fewtext.classifier.certainty.MOST", 10)
     assert len(cross_validated(examples(), 100.0).labels) == 10
+    monkeypatch.setattr("fewtext.classifier.certainty.LOGITS", 4 * 7)
+    assert len(cross_validated(examples(), 100.0).labels) == 7
+
+
+def test_class_means_know_what_they_do_not_know_too(tiny, monkeypatch):
+    monkeypatch.setattr("fewtext.heads.MOST_CLASSES", 2)
+    own = FewShotClassifier(tiny).fit(TEXTS, LABELS).certainty_
+    assert own.threshold is not None
+    assert own.measured["texts"] == len(TEXTS)
 
 
 TEXTS = ["where is my card", "block the card", "stolen card", "flight is late", "cancel the flight", "late flight",
