@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,9 @@ def names_artifact(base: str | Path) -> bool:
         return False
 
 
-@cache
+_loaded: dict[str, tuple[int, MetaLearner]] = {}  # by base: when it was written, and what was read
+
+
 def _load(base: str) -> MetaLearner:
     if names_artifact(base):
         return Artifact.from_pretrained(base).learner
@@ -55,7 +56,7 @@ def _load(base: str) -> MetaLearner:
 
 
 def load_base(base: str | Path | Encoder | MetaLearner) -> MetaLearner:
-    """Return the learner behind a base; what is named by a string is loaded once per process.
+    """Return the learner behind a base; what is named by a string is loaded once per process, unless it changes.
 
     Raises:
         EncoderError: no such encoder.
@@ -63,7 +64,13 @@ def load_base(base: str | Path | Encoder | MetaLearner) -> MetaLearner:
     """
     if isinstance(base, MetaLearner):
         return base
-    return Prototypical(base).eval() if isinstance(base, Encoder) else _load(str(base))
+    if isinstance(base, Encoder):
+        return Prototypical(base).eval()
+    name, folder = str(base), Path(str(base))
+    written = max((own.stat().st_mtime_ns for own in folder.iterdir()), default=0) if folder.is_dir() else 0
+    if _loaded.get(name, (None,))[0] != written:
+        _loaded[name] = written, _load(name)
+    return _loaded[name][1]
 
 
 def fit_facts(

@@ -56,7 +56,9 @@ class RefineConfig:
         return queries, min(most, texts - queries)
 
 
-def refine(learner: MetaLearner, own: TrainingSet, C: float, *, check: bool) -> tuple[MetaLearner, dict[str, Any]]:
+def refine(
+    learner: MetaLearner, own: TrainingSet, C: float, *, check: bool, windows: bool = False
+) -> tuple[MetaLearner, dict[str, Any]]:
     """Return a learner on a refined encoder, or the one given, and what a model card says about it.
 
     Args:
@@ -64,6 +66,7 @@ def refine(learner: MetaLearner, own: TrainingSet, C: float, *, check: bool) -> 
         own: what to refine it on; one label per text.
         C: inverse regularisation strength of the linear head that is to stand on it.
         check: refine on all but one text per class first, and keep it only if these get more right answers.
+        windows: read long texts in windows in that check, as the head will.
     """
     config = schedule(own)
     if not check or config.steps == SHORT:
@@ -71,7 +74,7 @@ def refine(learner: MetaLearner, own: TrainingSet, C: float, *, check: bool) -> 
     held, rest = left_out(own.labels)
     right = []
     for candidate in (learner, refined(learner, own.rows(rest))):
-        logits, _ = held_out_answers(candidate, own, C, held, rest)
+        logits, _ = held_out_answers(candidate, own, C, held, rest, windows=windows)
         right.append(float((logits.argmax(dim=1).numpy() == own.labels[held]).mean()))
     facts = {"held_out": len(held), "frozen": right[0], "refined": right[1], "kept": right[1] > right[0]}
     return refined(learner, own) if facts["kept"] else learner, {"refined": facts}

@@ -24,7 +24,7 @@ BLOCK = 1024  # rows of that at a time
 DOUBTFUL = 10  # times as many texts as are wanted, from which `margin` chooses
 NEIGHBOURS = 20  # unlabelled texts that are a text's surroundings
 FAR = 2.0  # times as far from every label as from the surroundings: perhaps of no class yet
-TORN = 0.25  # probability of the second class: between two classes
+TORN = 0.25  # probability of the second class, or of having a class or not: in doubt
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,14 @@ class Suggestion:
             of no class yet; `margin`, two classes have a probability of 0.25 or more each; `coverage`, it stands for
             others. A strategy other than `mixed` gives its own name.
         score: the share it adds to what labels stand for, between 0 and 1.
-        between: the two most probable classes, the likelier first; None where there are fewer.
+        between: the two most probable classes, the likelier first; None where there are fewer. Where texts may have
+            several, the one whose probability is nearest to 0.5.
     """
 
     row: int
     reason: Reason
     score: float
-    between: tuple[int, int] | None
+    between: tuple[int, ...] | None
 
 
 def suggest(
@@ -55,6 +56,7 @@ def suggest(
     strategy: Strategy = "mixed",
     duplicate: float = 0.95,
     seed: int = 0,
+    several: bool = False,
 ) -> list[Suggestion]:
     """Return the texts to label next, the most useful first.
 
@@ -68,6 +70,7 @@ def suggest(
             much nearer it is to the unlabelled texts around it than to any label.
         duplicate: cosine similarity from which on a text is not worth a label of its own.
         seed: of the random choice from more than 8,192 texts.
+        several: whether a text may have several classes: in doubt is then one for which any probability is near 0.5.
 
     Raises:
         DataError: shapes that do not fit together.
@@ -86,24 +89,27 @@ def suggest(
     some, chances = vectors[rows].astype(np.float32), probabilities[rows]
     alike = some @ some.T
     labelled, around = _nearest(some, supports.astype(np.float32)), _surroundings(alike)
-    pair, doubt = np.zeros((len(rows), 2)), np.ones(len(rows), np.float32)
-    if chances.shape[1] > 1:  # the second and the first
-        pair = np.partition(chances, -2, axis=1)[:, -2:]
-        doubt = (1 - (pair[:, 1] - pair[:, 0])).astype(np.float32)
+    torn, doubt = np.zeros(len(rows)), np.ones(len(rows), np.float32)
+    if several:
+        torn = np.minimum(chances, 1 - chances).max(axis=1)
+        doubt = (2 * torn).astype(np.float32)
+    elif chances.shape[1] > 1:
+        torn, first = np.partition(chances, -2, axis=1)[:, -2:].T
+        doubt = (1 - (first - torn)).astype(np.float32)
     weights = {
         "mixed": doubt,
         "margin": np.where(doubt >= np.sort(doubt)[-DOUBTFUL * count :].min(initial=1), doubt, 0),
         "coverage": np.ones_like(doubt),
         "unknown": doubt * np.maximum(around - labelled, 0),
     }[strategy]
-    reasons = np.where(pair[:, 0] >= TORN, "margin", "coverage")
+    reasons = np.where(torn >= TORN, "margin", "coverage")
     reasons[1 - labelled >= FAR * (1 - around)] = "unknown"
     found = []
     for place, score in _chosen(alike, weights, labelled, count, duplicate):
         reason = cast(Reason, str(reasons[place])) if strategy == "mixed" else strategy
-        likeliest = np.argsort(-chances[place], kind="stable")[:2].tolist()
-        between = (likeliest[0], likeliest[1]) if len(likeliest) == 2 else None
-        found.append(Suggestion(int(rows[place]), reason, score, between))
+        order = np.abs(chances[place] - 0.5) if several else -chances[place]
+        between = tuple(np.argsort(order, kind="stable")[: 1 if several else 2].tolist())
+        found.append(Suggestion(int(rows[place]), reason, score, between if several or len(between) == 2 else None))
     return found
 
 

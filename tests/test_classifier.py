@@ -1,6 +1,8 @@
 """FewShotClassifier: right answers, scikit-learn's manners, and the same probabilities after a file."""
 
 import json
+import os
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -180,8 +182,16 @@ def test_a_base_named_by_a_string_is_loaded_once(tiny_folder):
     assert load_base(str(tiny_folder)) is load_base(str(tiny_folder))
 
 
+def test_a_base_that_has_changed_is_loaded_again(tiny_folder, tmp_path):
+    folder = shutil.copytree(tiny_folder, tmp_path / "base")
+    first = load_base(folder)
+    assert load_base(folder) is first
+    os.utime(folder / "config.json", ns=(0, 2**62))
+    assert load_base(folder) is not first
+
+
 def test_without_a_base_it_says_which_one_it_uses(caplog):
-    load_base.__globals__["_load"].cache_clear()
+    load_base.__globals__["_loaded"].clear()
     with caplog.at_level("INFO", logger="fewtext"):
         classifier = FewShotClassifier().fit(TEXTS, LABELS)
     assert "all-MiniLM-L6-v2" in caplog.text
@@ -226,6 +236,13 @@ def test_what_cannot_be_is_said_at_once(tiny_folder, tmp_path, classifier):
         FewShotClassifier(str(tiny_folder)).predict(TEXTS)
     with pytest.raises(LearnerError, match="about=3: it must be a sentence"):
         FewShotClassifier(str(tiny_folder), about=3).fit(TEXTS, LABELS)
+    for hierarchy in ("", "a long separator"):
+        with pytest.raises(LearnerError, match=f"hierarchy={hierarchy!r}: it must be a short string"):
+            FewShotClassifier(str(tiny_folder), hierarchy=hierarchy).fit(TEXTS, LABELS)
+    with pytest.raises(LearnerError, match="C=True"):
+        FewShotClassifier(str(tiny_folder), C=True).fit(TEXTS, LABELS)
+    with pytest.raises(LearnerError, match="device='cuda:77': it must be"):
+        FewShotClassifier(str(tiny_folder), device="cuda:77").fit(TEXTS, LABELS)
     with pytest.raises(LearnerError, match="method='magic'"):
         FewShotClassifier(str(tiny_folder), method="magic").fit(TEXTS, LABELS)
     with pytest.raises(DataError, match="no class 'boat'"):
@@ -270,7 +287,8 @@ def test_many_classes_get_their_mean_directions(tiny, tmp_path, caplog):
     queries = tiny.encode(asked)
     queries /= np.linalg.norm(queries, axis=1, keepdims=True)
     order = np.argsort(labels)
-    expected = torch.tensor(20 * queries @ means[order].T).softmax(dim=1).numpy()
+    logits = torch.tensor(20 * queries @ means[order].T)
+    expected = (logits / classifier.certainty_.temperature).softmax(dim=1).numpy()
     got = classifier.predict_proba(asked)
     np.testing.assert_allclose(got, expected, atol=1e-5)
     assert (classifier.classes_[got.argmax(axis=1)] == classifier.predict(asked)).all()

@@ -8,7 +8,7 @@ from fewtext import Encoder, FewShotClassifier
 from fewtext.data.training_set import TrainingSet
 from fewtext.errors import LearnerError
 from fewtext.learners.prototypical import Prototypical
-from fewtext.refine import ENOUGH, RefineConfig, refine, refined
+from fewtext.refine import ENOUGH, RefineConfig, held_out_answers, refine, refined
 
 
 def supports(toy, shots, words=("",) * 8):
@@ -89,6 +89,20 @@ def test_a_check_needs_enough_texts(tiny, toy, shots):
         found = facts["refined"]
         assert found["held_out"] == 8
         assert found["kept"] == (found["refined"] > found["frozen"]) == (own is not learner)
+
+
+def test_a_check_reads_long_texts_as_the_head_will(tiny, toy, monkeypatch):
+    seen = []
+
+    def watched(*given, windows):
+        seen.append(windows)
+        return held_out_answers(*given, windows=windows)
+
+    monkeypatch.setattr("fewtext.refine.refined", lambda learner, *_: learner)
+    monkeypatch.setattr("fewtext.refine.held_out_answers", watched)
+    few = toy.at_most(ENOUGH)
+    FewShotClassifier(tiny, refine="auto", windows=True).fit(few.texts, few.labels)
+    assert seen == [True, True]
 
 
 @pytest.mark.parametrize("mode", [True, "auto"])

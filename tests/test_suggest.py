@@ -10,6 +10,7 @@ import pytest
 
 import fewtext.suggest
 from fewtext import load_texts
+from fewtext.classifier.suggesting import Candidate
 from fewtext.errors import DataError, LearnerError
 from fewtext.suggest import suggest
 
@@ -61,6 +62,15 @@ def test_margin_chooses_among_the_most_doubtful_only(vectors, nothing):
     found = suggest(vectors, probabilities, nothing, 2, strategy="margin")
     assert all(each.row in THIRD for each in found)
     assert {(each.reason, each.between) for each in found} == {("margin", (0, 1))}
+
+
+def test_where_texts_may_have_several_classes_one_that_surely_has_two_is_in_no_doubt(vectors):
+    probabilities = np.array([[0.98, 0.97, 0.01]] * 40 + [[0.01, 0.01, 0.01]] * 30 + [[0.02, 0.01, 0.45]] * 22)
+    labelled = vectors[[0, 40, 70]]
+    found = suggest(vectors, probabilities, labelled, 1, strategy="mixed", several=True)
+    assert [(own.row in THIRD, own.reason, own.between) for own in found] == [(True, "margin", (2,))]
+    assert suggest(vectors, probabilities, labelled, 1, strategy="mixed")[0].row not in THIRD
+    assert str(Candidate("pay it", 0, "margin", ("bill",), 0.5)) == "pay it  [margin: bill?]"
 
 
 def test_the_reason_says_what_a_text_is(vectors):

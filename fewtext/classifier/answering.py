@@ -132,9 +132,10 @@ class Answering:
             lower_bound(found.scores(temperature), coverage),
             lower_bound(found.cosines, coverage),
             conformal_margin(found, coverage) / temperature,
-            measured(found, temperature) | {"coverage": coverage},
+            measured(found, temperature) | {"coverage": float(coverage)},
         )
-        self._become(replace(state, given=given))
+        facts = {name: fact for name, fact in state.facts.items() if name != "results"}  # of the temperature before
+        self._become(replace(state, given=given, facts=facts))
         return given
 
     def predict_set(self, texts: Iterable[str]) -> list[list[Any]]:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Self
 
-from fewtext.classifier.certainty import knowing
+from fewtext.classifier.diff import Diff
 from fewtext.classifier.fitted import Fitted
 from fewtext.classifier.supports import Supports
 from fewtext.data.checks import checked_texts, column
@@ -22,38 +21,6 @@ from fewtext.errors import DataError
 DEPTH = 50  # edits that can be undone
 STALE = 0.1  # share of texts changed since refining from which on it is worth doing again
 logger = logging.getLogger("fewtext")
-
-
-@dataclass(frozen=True)
-class Diff:
-    """What is different between two classifiers.
-
-    Attributes:
-        added: texts with their labels that only the later one has.
-        removed: texts with their labels that only the earlier one has.
-        relabelled: texts with their labels before and after.
-        classes_added: labels that only the later one has.
-        classes_removed: labels that only the earlier one has.
-        answers: of the texts asked, those with another answer, with the answers before and after, None for one that
-            was rejected.
-    """
-
-    added: list[tuple[str, Any]]
-    removed: list[tuple[str, Any]]
-    relabelled: list[tuple[str, Any, Any]]
-    classes_added: list[Any]
-    classes_removed: list[Any]
-    answers: list[tuple[str, Any, Any]]
-
-    def __str__(self) -> str:
-        lines = [f"+ class {label}" for label in self.classes_added]
-        lines += [f"- class {label}" for label in self.classes_removed]
-        lines += [f"+ {label}: {text}" for text, label in self.added]
-        lines += [f"- {label}: {text}" for text, label in self.removed]
-        lines += [f"  {before} -> {after}: {text}" for text, before, after in self.relabelled]
-        said = [(text, *("?" if own is None else own for own in both)) for text, *both in self.answers]
-        lines += [f"  answer {before} -> {after}: {text}" for text, before, after in said]
-        return "\n".join(lines) or "no difference"
 
 
 class Editable:
@@ -195,24 +162,13 @@ class Editable:
         if other is None and not self._history:
             raise DataError("no edit to compare with. Give another classifier.")
         before = self._history[-1] if other is None else other._state()
-        after, supports, rows = self._state(), self.supports_, list(column(texts))
         if before.supports is None:
             raise DataError(
                 "the other classifier was saved without its texts. Save it with include_texts=True (--include-texts)."
             )
-        old, new = (dict(zip(own.texts, map(_plain, own.labels), strict=True)) for own in (before.supports, supports))
-        answers = []
-        if rows:
-            first, second = (_answered(own, checked_texts(rows)) for own in (before, after))
-            answers = [(t, a, b) for t, a, b in zip(rows, first, second, strict=True) if a != b]
-        classes = [own.classes.tolist() for own in (before, after)]
-        return Diff(
-            added=[(text, label) for text, label in new.items() if text not in old],
-            removed=[(text, label) for text, label in old.items() if text not in new],
-            relabelled=[(text, old[text], new[text]) for text in old if text in new and old[text] != new[text]],
-            classes_added=[label for label in classes[1] if label not in classes[0]],
-            classes_removed=[label for label in classes[0] if label not in classes[1]],
-            answers=answers,
+        rows = list(column(texts))
+        return Diff.between(
+            before, self._state(), before.supports, self.supports_, checked_texts(rows) if rows else []
         )
 
     def _edit(self, supports: Supports) -> Self:
@@ -232,19 +188,3 @@ def refit_advice(facts: dict[str, Any], how: str) -> str:
     if facts["refined"].get("kept", True):
         return f"many texts changed since the encoder was refined: {how} refines it again"
     return f"many texts changed since refining did not help: {how} tries whether it does now"
-
-
-def _answered(state: Fitted, texts: list[str]) -> list[Any]:
-    """Return the label of each text, None where `classify` rejects it; where texts may have several, a tuple."""
-    own, labels = state.certainty, state.predicted(texts).tolist()
-    if own.threshold is None:  # so it is with several labels, too
-        return labels
-    (scores,) = state.ask(
-        texts, lambda logits, rows: (knowing(logits / own.temperature, state.cosines(logits, rows)),)
-    )
-    return [label if score >= own.threshold else None for label, score in zip(labels, scores, strict=True)]
-
-
-def _plain(label: Any) -> Any:
-    """Return a set of labels as `predict` does, a label as it is."""
-    return tuple(sorted(label)) if isinstance(label, frozenset) else label

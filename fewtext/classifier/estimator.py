@@ -111,8 +111,8 @@ class FewShotClassifier(Answering, Editable, Explaining, Suggesting, Publishable
         """
         settings = self._settings()
         settings.check()
-        if not isinstance(self.hierarchy or "", str):
-            raise LearnerError(f"hierarchy={self.hierarchy!r}: it must be a string such as '/', or None.")
+        if self.hierarchy is not None and not (isinstance(self.hierarchy, str) and 1 <= len(self.hierarchy) <= 10):
+            raise LearnerError(f"hierarchy={self.hierarchy!r}: it must be a short string such as '/', or None.")
         given = self.classes, self.label_descriptions, out_of_scope, paraphrases
         supports = Supports.of(texts, labels, *given)
         base = self.base if self.base is not None else best_local_base()
@@ -229,6 +229,8 @@ class FewShotClassifier(Answering, Editable, Explaining, Suggesting, Publishable
 
 def _device(name: str | None) -> str:
     try:
-        return str(torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu")))
-    except (RuntimeError, TypeError) as error:
-        raise LearnerError(f"device={name!r}: it must be 'cpu', 'cuda' or another device of torch.") from error
+        found = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=found)  # it is here, too
+    except (AssertionError, RuntimeError, TypeError) as error:
+        raise LearnerError(f"device={name!r}: it must be 'cpu', 'cuda' or another device of this machine.") from error
+    return str(found)

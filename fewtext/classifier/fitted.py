@@ -66,7 +66,7 @@ class Settings:
                 raise LearnerError(f"{name}={value!r}: it must be True or False.")
         if self.windows and self.method != "linear":
             raise LearnerError("windows=True needs method='linear': other heads read texts as they are cut.")
-        if not (isinstance(self.C, Real) and 0 < self.C < math.inf):
+        if isinstance(self.C, bool) or not (isinstance(self.C, Real) and 0 < self.C < math.inf):
             raise LearnerError(f"C={self.C!r}: the inverse strength of regularisation must be a number above 0.")
         if not (isinstance(self.coverage, Real) and 0 < self.coverage <= 1):
             raise LearnerError(f"coverage={self.coverage!r}: a share above 0 and at most 1 is needed.")
@@ -119,6 +119,12 @@ class Fitted:
             tried["optimism"] = optimism(found, honest)
             return honest
         return less_optimistic(found, tried["optimism"])
+
+    def measure_optimism(self) -> None:
+        """Find out how optimistic a refined encoder is, while the texts that it was refined on are at hand."""
+        tried = self.facts.get("refined", {"kept": False})
+        if self.supports is not None and tried.get("kept", True) and "optimism" not in tried:
+            _ = replace(self, given=None).certainty
 
     def _refined_held_out(self, supports: Supports) -> HeldOut | None:
         """Return answers to texts that a refined encoder has not seen either: it is refined again without them."""
@@ -202,8 +208,7 @@ class Fitted:
         again = fitted(self.base, learner, supports, settings)
         facts = {name: fact for name, fact in self.facts.items() if name not in MEASURED} | again.facts
         if "refined" in self.facts and self.supports is not None and not refine:
-            # How optimistic the refined encoder is, is measured on the texts that it was refined on.
-            _ = self.certainty
+            self.measure_optimism()
             earlier = self.facts["refined"].get("changed_since", 0)
             facts["refined"] = self.facts["refined"] | {"changed_since": earlier + changes(self.supports, supports)}
         return replace(again, settings=self.settings, facts=facts)
@@ -224,7 +229,7 @@ def fitted(
     with fast_matmul():
         if settings.refine and supports.texts:
             check, plain = settings.refine == "auto", learner.encoder.lora is None
-            learner, tried = refine(learner, own, settings.C, check=check)
+            learner, tried = refine(learner, own, settings.C, check=check, windows=settings.windows)
             tried["refined"]["plain_base"] = plain
         if settings.method == "linear":
             head = fit_linear(Examples.of(learner.encoder, own, windows=settings.windows), settings.C)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,13 @@ def to_artifact(classifier: Any, state: Fitted, *, include_texts: bool) -> Artif
     labels = state.classes.tolist()
     if not all(isinstance(label, str | int | float | bool) for label in labels):
         raise ArtifactError(f"labels of type {type(labels[0]).__name__} cannot be saved. Use strings or numbers.")
+    if include_texts:
+        state.measure_optimism()  # for the edits of whoever loads it
     own, settings = state.certainty, asdict(state.settings) | {"hierarchy": classifier.hierarchy}
     facts = state.facts | ({"calibration": own.measured} if own.measured else {})
     if own.threshold is not None:
-        facts["rejection"] = {"threshold": own.threshold, "coverage": state.settings.coverage}
+        coverage = (own.measured or {}).get("coverage", state.settings.coverage)
+        facts["rejection"] = {"threshold": own.threshold, "coverage": coverage}
     return Artifact(
         "classifier",
         state.learner,
@@ -55,11 +58,11 @@ def restored(cls: type, source: str | Path, device: str, *, revision: str | None
     supports = None
     if artifact.texts is not None:
         try:
-            supports = _supports(artifact.texts, artifact.labels)
+            supports = _supports(artifact.texts, artifact.labels, several)
         except (DataError, LookupError, TypeError, ValueError) as error:
             raise ArtifactError(f"{source}: its texts are damaged ({error}).") from error
     given = Certainty(**known) if known else Certainty()
-    refined, base = artifact.facts.get("refined"), str(source)
+    refined, base = artifact.facts.get("refined"), learner
     if isinstance(refined, dict) and refined.get("kept", True) and learner.encoder.lora is not None:
         base = unrefined(learner) if refined.get("plain_base") else None
     facts, settings = dict(artifact.facts), own._settings()
@@ -81,8 +84,11 @@ def _texts(supports: Supports) -> dict[str, Any]:
     }
 
 
-def _supports(found: Any, classes: tuple[Any, ...]) -> Supports:
+def _supports(found: Any, classes: tuple[Any, ...], several: bool) -> Supports:
     labels = [[classes[n] for n in own] if isinstance(own, list) else classes[own] for own in found["labels"]]
     descriptions = {classes[place]: words for place, words in found["descriptions"]}
     paraphrases = dict(found.get("paraphrases", ()))
-    return Supports.of(found["texts"], labels, classes, descriptions, found["out_of_scope"], paraphrases)
+    own = Supports.of(found["texts"], labels, classes, descriptions, found["out_of_scope"], paraphrases)
+    if own.texts and own.several != several:
+        raise ValueError("one label a text where there may be several, or several where there is one")
+    return replace(own, several=several)  # without texts the labels do not tell

@@ -23,7 +23,7 @@ class Candidate:
         row: its place among the unlabelled texts.
         reason: `margin`, the classifier cannot decide; `coverage`, it is typical of texts that are like no labelled
             one; `unknown`, it is perhaps of a class that is not there yet.
-        between: the two most probable labels.
+        between: the two most probable labels; where texts may have several, the most doubtful one.
         score: the share of the unlabelled texts that stand out less by that reason.
     """
 
@@ -68,7 +68,7 @@ class Suggesting:
         )
         # Without its texts a classifier still knows where its classes are.
         known = state.head["means"].cpu() if state.supports is None else state.examples(state.supports).vectors
-        chosen = suggest(vectors, chances, known.numpy(), count, strategy=strategy, seed=seed)
+        chosen = suggest(vectors, chances, known.numpy(), count, strategy=strategy, seed=seed, several=state.several)
         labels = state.classes.tolist()
         return [
             Candidate(rows[own.row], own.row, own.reason, tuple(labels[n] for n in own.between or ()), own.score)

@@ -72,6 +72,15 @@ def test_what_calibrate_set_comes_back(tiny, tmp_path):
     assert loaded.predict_set(QUERIES) == classifier.predict_set(QUERIES)
 
 
+def test_the_card_says_what_calibrate_was_asked_for(tiny, tmp_path):
+    own = FewShotClassifier(tiny).fit(TEXTS, LABELS)
+    own.facts_["results"] = [{"name": "ECE before calibrate", "value": 0.1}]
+    own.calibrate(TEXTS, LABELS, coverage=np.float32(0.5))
+    facts = FewShotClassifier.from_pretrained(own.save_pretrained(tmp_path / "c")).facts_
+    assert facts["rejection"]["coverage"] == 0.5
+    assert "results" not in facts
+
+
 def test_transformers_gives_the_same_calibrated_probabilities(classifier, tmp_path):
     folder = str(classifier.save_pretrained(tmp_path / "c"))
     answers = pipeline("text-classification", model=folder)(QUERIES, top_k=None)

@@ -1,5 +1,6 @@
 """Every edit is as exact as fitting from scratch, can be undone, and `forget` leaves no trace."""
 
+import copy
 import pickle
 import random
 import time
@@ -7,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from conftest import changed
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -297,6 +299,13 @@ def test_what_changed_is_said(classifier, tiny):
         classifier.diff(texts="one string")
 
 
+def test_a_text_that_is_there_twice_is_told_apart(classifier):
+    assert classifier.add_examples([TEXTS[0]], ["bill"]).diff().added == [(TEXTS[0], "bill")]
+    assert str(classifier.add_examples([TEXTS[0]], ["bill"]).diff()) == f"+ bill: {TEXTS[0]}"
+    found = classifier.relabel(TEXTS[0], "card").diff()
+    assert (found.relabelled, found.added, found.removed) == ([(TEXTS[0], "bill", "card")] * 2, [], [])
+
+
 def bytes_of(classifier, folder):
     """All that a pickle and a folder with texts hold, and all that the encoder remembers."""
     classifier.save_pretrained(folder, include_texts=True)
@@ -406,6 +415,26 @@ def test_a_base_whose_adapters_are_gone_cannot_be_refined_again(tiny_lora, tmp_p
             edit()
     assert loaded.supports_ is before
     loaded.relabel("high bill", "card")
+
+
+def test_a_folder_that_is_replaced_changes_no_classifier_that_was_loaded_from_it(tiny, tmp_path):
+    folder = FewShotClassifier(tiny).fit(TEXTS, LABELS).save_pretrained(tmp_path / "c", include_texts=True)
+    loaded = FewShotClassifier.from_pretrained(folder)
+    before = loaded.predict_proba(QUERIES)
+    FewShotClassifier(changed(copy.deepcopy(tiny))).fit(TEXTS, LABELS).save_pretrained(folder, include_texts=True)
+    np.testing.assert_allclose(loaded.refit().predict_proba(QUERIES), before, atol=1e-6)
+
+
+def test_how_optimistic_a_refined_encoder_is_is_measured_before_its_texts_change(tiny_lora, tmp_path, quick):
+    plain = FewShotClassifier(tiny_lora, refine=True).fit(TEXTS, LABELS)
+    honest = copy.deepcopy(plain)
+    assert honest.certainty_.threshold is not None
+    expected = honest.facts_["refined"]["optimism"]
+    calibrated = plain.calibrate(TEXTS, LABELS, coverage=0.8)
+    assert calibrated is plain.certainty_
+    loaded = FewShotClassifier.from_pretrained(plain.save_pretrained(tmp_path / "c", include_texts=True))
+    loaded.relabel("high bill", "card")
+    assert loaded.facts_["refined"]["optimism"] == pytest.approx(expected)
 
 
 def test_it_says_when_refining_again_is_worth_it(tiny, toy, caplog, quick):

@@ -240,7 +240,7 @@ def test_a_grid_may_hold_bases_and_numpy_s_numbers(tiny, tiny_lora, tmp_path):
 
 
 def test_a_base_given_by_name_is_loaded_once(unfitted, monkeypatch):
-    load_base.__globals__["_load"].cache_clear()
+    load_base.__globals__["_loaded"].clear()
     loads, load = [], Encoder.from_pretrained
     monkeypatch.setattr(Encoder, "from_pretrained", lambda base, **given: loads.append(base) or load(base, **given))
     cross_val_score(unfitted, TEXTS, LABELS, cv=3)

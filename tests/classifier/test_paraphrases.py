@@ -97,7 +97,7 @@ def test_texts_that_were_saved_before_there_were_paraphrases_are_read(classifier
     old = {key: value for key, value in new.items() if key != "paraphrases"}
     assert are_texts(new, 2, several=False)
     assert are_texts(old, 2, several=False)
-    assert _supports(old, ("card", "flight")).paraphrases == {}
+    assert _supports(old, ("card", "flight"), several=False).paraphrases == {}
     assert not are_texts(new | {"paraphrases": [["a", "b"]]}, 2, several=False)
 
 

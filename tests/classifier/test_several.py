@@ -117,6 +117,13 @@ def test_classes_without_texts_are_learned_from_words(minilm):
     assert best[:, 0].tolist() == ["pets", "travel"]
 
 
+def test_what_has_lost_its_texts_still_takes_several_labels(tiny, tmp_path):
+    own = FewShotClassifier(tiny, classes=["card", "flight", "bill"]).fit(["my card"], [["card"]])
+    own.remove_class("card")
+    loaded = FewShotClassifier.from_pretrained(own.save_pretrained(tmp_path / "c", include_texts=True))
+    assert loaded.add_class("loan", ["renew the loan"]).several_
+
+
 def test_the_order_of_texts_and_labels_decides_nothing(classifier):
     order = [5, 2, 7, 0, 4, 1, 6, 3]
     labels = [list(LABELS[row])[::-1] for row in order]
