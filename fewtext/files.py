@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -47,6 +48,33 @@ def whole_or_absent(path: Path) -> Iterator[Path]:
         os.replace(staging, path)
     finally:
         staging.unlink(missing_ok=True)
+
+
+def replace_folder(folder: Path, new: Path, old: Path, is_ours: Callable[[str], bool]) -> None:
+    """Give a new folder the place of an older one, out of which all that is not ours moves along.
+
+    A process that is killed meanwhile leaves in `old` what was there before and has not moved yet.
+
+    Args:
+        folder: the place, empty or not.
+        new: the folder that is renamed.
+        old: a free name beside it, for the older folder on its way out.
+        is_ours: whether an entry of that name goes with the older folder.
+
+    Raises:
+        ArtifactError: it cannot be renamed, and then the older one is where it was; or not all could move along.
+    """
+    try:
+        if folder.exists():
+            os.rename(folder, old)
+        os.rename(new, folder)
+    except OSError as error:
+        raise ArtifactError(f"{folder}: cannot be replaced ({error}). Choose another folder.") from error
+    finally:  # after Ctrl+C, too
+        if old.exists() and not folder.exists():
+            os.rename(old, folder)
+        elif old.exists():
+            _move_along(old, folder, is_ours)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -139,6 +167,19 @@ def fill(own: Mapping[str, Tensor], new: Mapping[str, Tensor], where: str) -> No
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(new[name])
+
+
+def _move_along(old: Path, folder: Path, is_ours: Callable[[str], bool]) -> None:
+    """Move what is not ours, and remove the rest once all of it has arrived."""
+    try:
+        for path in sorted(old.iterdir()):
+            if not (is_ours(path.name) or (folder / path.name).exists()):
+                os.rename(path, folder / path.name)
+    except OSError as error:
+        raise ArtifactError(
+            f"{folder}: saved, but not all other files could move along ({error}). Move what is left in {old}."
+        ) from error
+    shutil.rmtree(old)
 
 
 def _opened(path: Path) -> BufferedReader:

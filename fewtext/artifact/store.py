@@ -7,7 +7,6 @@ file is checked against the manifest before any of it is used, and then the answ
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,7 +17,8 @@ from typing import Any, Literal
 from torch import Tensor
 
 from fewtext.artifact.card import model_card
-from fewtext.artifact.layout import FORMAT_VERSION, LAYOUT, Style
+from fewtext.artifact.entries import MOST_TEXT
+from fewtext.artifact.layout import FORMAT_VERSION, LAYOUT, OWNED, Style, matches
 from fewtext.artifact.pull import locate_artifact
 from fewtext.artifact.push import push_folder
 from fewtext.artifact.reading import read_encoder
@@ -34,11 +34,13 @@ from fewtext.artifact.verify import (
 )
 from fewtext.artifact.writing import check_style, write_adapter_style, write_merged_style
 from fewtext.errors import ArtifactError, HubError
-from fewtext.files import fill, read_tensors, write_json, write_tensors
+from fewtext.files import fill, read_tensors, replace_folder, write_json, write_tensors
 from fewtext.learners import MetaLearner, learner_class
 
 logger = logging.getLogger("fewtext")
 Onnx = Literal["fp32", "int8"]
+GOING = (*OWNED, LAYOUT.encoder, LAYOUT.adapter_folder, LAYOUT.onnx, "results.json", "results.md", "test-*-shot.*")
+"""Patterns of what goes with an older artifact when it is replaced: its parts, and what was measured on it."""
 PACKAGES = ("torch", "transformers", "peft", "tokenizers")
 
 
@@ -79,27 +81,28 @@ class Artifact:
         """Write the artifact, replacing an older one in the same place; returns the folder.
 
         Args:
-            folder: where to.
+            folder: where to; what is in there and no part of an artifact, like notes or `.git`, stays.
             style: `adapter` names its base, `merged` stands alone; by default what `style` says.
             onnx: also export a merged classifier to ONNX, in full precision or with a smaller copy in int8.
             repo_id: what the card calls it.
 
         Raises:
-            ArtifactError: the folder holds something that is not an artifact, or a style that is not possible.
+            ArtifactError: a folder not to be replaced, a style that is not possible, or nothing that could be loaded.
         """
-        folder, style = Path(folder), style or self.style
+        given, folder, style = Path(folder), Path(folder).resolve(), style or self.style
         check_style(self.learner.encoder, style)
         if folder.exists() and any(folder.iterdir()) and not (folder / LAYOUT.description).is_file():
             raise ArtifactError(f"{folder}: not empty and not a fewtext artifact. Choose another folder.")
+        if folder.exists() and folder.samefile(Path()):  # a shell would stay behind in the older one
+            raise ArtifactError(f"{folder}: the folder you are in cannot be replaced. Change to another one first.")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
-            staging = Path(place) / "new"
+            staging = Path(place) / folder.name
             staging.mkdir()
             self._write(staging, style, onnx, repo_id)
-            if folder.exists():
-                os.rename(folder, Path(place) / "old")
-            os.rename(staging, folder)
-        return folder
+            _check(staging)
+            replace_folder(folder, staging, Path(f"{place}-old"), lambda name: matches(name, GOING))
+        return given
 
     def _write(self, folder: Path, style: Style, onnx: Onnx | None, repo_id: str | None) -> None:
         encoder = self.learner.encoder
@@ -222,6 +225,19 @@ class Artifact:
             found = canary_logits(learner, head, tuple(description["canaries"]))
         check_canaries(folder, read_tensors(folder / LAYOUT.canary)["logits"], found)
         return loaded
+
+
+def _check(folder: Path) -> None:
+    """Raise where what was written could not be loaded again."""
+    try:
+        checked_texts(folder, check_description(folder))
+        read_tensors(folder / LAYOUT.canary)
+    except ArtifactError as error:
+        reason = str(error).partition(". ")[0].rstrip(".")  # without the advice to save it again
+        raise ArtifactError(
+            f"{folder.name}: not saved, and left as it was, since nobody could load it again ({reason}). Labels must "
+            f"be strings, or numbers below 2**63, and texts have at most {MOST_TEXT:,} characters."
+        ) from error
 
 
 def _unpublishable(facts: Any) -> set[str]:

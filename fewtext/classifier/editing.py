@@ -162,14 +162,12 @@ class Editable:
         if other is None and not self._history:
             raise DataError("no edit to compare with. Give another classifier.")
         before = self._history[-1] if other is None else other._state()
+        supports, rows = self.supports_, list(column(texts))
         if before.supports is None:
             raise DataError(
                 "the other classifier was saved without its texts. Save it with include_texts=True (--include-texts)."
             )
-        rows = list(column(texts))
-        return Diff.between(
-            before, self._state(), before.supports, self.supports_, checked_texts(rows) if rows else []
-        )
+        return Diff.between(before, self._state(), before.supports, supports, checked_texts(rows) if rows else [])
 
     def _edit(self, supports: Supports) -> Self:
         self._remember(self._state().edited(supports))

@@ -18,6 +18,8 @@ from fewtext.data.texts import readable
 from fewtext.errors import DataError
 
 NEAR = 0.8  # likeness from which on a new class may be another misspelt: card_lost and card_stolen are less alike
+EDITS = "forget remove relabel remove_class rename_class merge add add_from add_class refit".split()
+"""The options that change a classifier."""
 logger = logging.getLogger("fewtext")
 
 
@@ -25,7 +27,8 @@ logger = logging.getLogger("fewtext")
 class Edit:
     """Edit a saved classifier. It must have been saved with its texts: `fewtext fit … --include-texts`.
 
-    What was measured on the classifier before, results.json, goes. Edits are made in the order of the options below.
+    What was measured on the classifier before, results.json, goes; where nothing is edited, all stays as it is. Edits
+    are made in the order of the options below.
 
     Attributes:
         classifier: folder or hub id of a classifier.
@@ -82,7 +85,8 @@ def edit(options: Edit) -> tuple[dict[str, Any], str]:
     finally:
         logger.removeFilter(_is_no_advice)
     diff = classifier.diff(before, options.ask)
-    if not options.dry_run:
+    elsewhere = not folder.is_dir() or folder.resolve() != Path(options.classifier).resolve()
+    if (elsewhere or any(getattr(options, name) for name in EDITS)) and not options.dry_run:
         style: Style = "merged" if (folder / LAYOUT.encoder).is_dir() or options.out else "adapter"
         onnx = None
         if (folder / LAYOUT.onnx).is_dir():

@@ -69,6 +69,7 @@ def load_backbone(source: Pretrained) -> tuple[Any, Any]:
         config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False)
         _check_growth(tokenizer)
+        tokenizer.chat_template = None  # never asked, and written as a file that no artifact may have
         # Named here, so that a config.json cannot ask for a kernel from the hub; some models have no fused one.
         kernels = (attention.NAME,) if first_position(config) is not None else ("sdpa", "eager")
         with _quiet():

@@ -1,8 +1,10 @@
 """Artifacts: what is saved is what is loaded, and what is damaged is refused."""
 
 import json
+import os
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from conftest import changed
@@ -10,7 +12,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
-from fewtext import Artifact, Collator, Encoder, EpisodeSampler, EpisodeSpec, Lora, Prototypical
+from fewtext import Artifact, Collator, Encoder, EpisodeSampler, EpisodeSpec, FewShotClassifier, Lora, Prototypical
 from fewtext.artifact import LAYOUT, describe
 from fewtext.errors import ArtifactError, EncoderError
 from fewtext.files import sha256
@@ -215,6 +217,110 @@ def test_a_failed_save_leaves_the_old_artifact(saved, tiny_lora, monkeypatch, to
         Artifact("learner", Prototypical(tiny_lora)).save_pretrained(saved)
     torch.testing.assert_close(logits(Artifact.from_pretrained(saved).learner, toy), expected)
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+@pytest.fixture
+def shared(whole):
+    """An artifact's folder with what others keep in it, and what was measured on it."""
+    (whole / ".git").mkdir()
+    for name in (
+        ".git/config",
+        "notes.txt",
+        ".gitattributes",
+        "results.json",
+        "results.md",
+        "test-toy-0-1-shot.json",
+    ):
+        (whole / name).write_text("of the old one")
+    return whole
+
+
+def others(place):
+    """Where in a folder there is what others keep in an artifact."""
+    return [path.parent for name in (".git", "notes.txt", ".gitattributes") for path in place.rglob(name)]
+
+
+def test_an_artifact_in_place_of_another_leaves_only_what_is_of_others(shared, named, tmp_path):
+    expected = Artifact("learner", Prototypical(named)).save_pretrained(tmp_path / "alone")
+    assert Artifact("learner", Prototypical(named)).save_pretrained(shared) == shared
+    names = {path.relative_to(shared).as_posix() for path in shared.rglob("*")}
+    kept = {".git", ".git/config", "notes.txt", ".gitattributes"}
+    assert names == kept | {path.relative_to(expected).as_posix() for path in expected.rglob("*")}
+    assert (shared / ".git" / "config").read_text() == "of the old one"
+    assert Artifact.from_pretrained(shared).learner.encoder.source.id == "someone/tiny"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", shared.name]
+
+
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_whatever_stops_the_exchange_nothing_is_lost(shared, monkeypatch, error, number, done):
+    """Before or after the old folder, the new one, and each of three entries of others was renamed."""
+    rename, calls = os.rename, []
+
+    def stopping(source, place):
+        assert {path.name for path in shared.parent.rglob(LAYOUT.description)}  # were it killed here
+        assert len(others(shared.parent)) == 3
+        calls.append(place)
+        if done or len(calls) != number + 1:
+            rename(source, place)
+        if len(calls) == number + 1:
+            raise error("stopped")
+
+    artifact = Artifact("learner", Artifact.from_pretrained(shared).learner, facts={"new": 1})
+    monkeypatch.setattr(os, "rename", stopping)
+    with pytest.raises(ArtifactError if error is OSError else error, match="stopped"):
+        artifact.save_pretrained(shared)
+    replaced = number + done >= 2
+    assert Artifact.from_pretrained(shared).facts == ({"new": 1} if replaced else {"seed": 3})
+    assert len(others(shared.parent)) == 3
+    left = [path for path in shared.parent.iterdir() if path != shared]
+    assert set(others(shared.parent)) <= {shared, *left}
+    assert len(left) == (number >= 2)
+    assert (shared / "results.json").exists() != replaced
+
+
+def test_what_a_link_leads_to_is_replaced_and_the_link_stays(whole, named, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(whole.name)
+    assert Artifact("learner", Prototypical(named)).save_pretrained(link) == link
+    assert os.readlink(link) == whole.name
+    assert describe(whole)["style"] == "adapter"
+
+
+def test_the_folder_one_is_in_is_not_replaced(whole, monkeypatch):
+    artifact = Artifact("learner", Artifact.from_pretrained(whole).learner)
+    monkeypatch.chdir(whole)
+    with pytest.raises(ArtifactError, match=r"the folder you are in cannot be replaced\. Change to another"):
+        artifact.save_pretrained(".")
+    assert Artifact.from_pretrained(whole).facts == {"seed": 3}
+
+
+TEXTS, LABELS = ["where is my card", "block the card", "flight is late", "cancel the flight"], [0, 0, 1, 1]
+
+
+def not_finite(classifier):
+    classifier._state().head["bias"][0] = torch.nan
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "change", "message"),
+    [
+        ([*TEXTS, "no " * 2**19], [*LABELS, 1], None, r"texts\.json: .* texts have at most 1,048,576 characters"),
+        (TEXTS, np.array(LABELS, np.uint64) + np.uint64(2**63), None, r"labels .* numbers below 2\*\*63"),
+        (TEXTS, LABELS, not_finite, "NaN"),
+    ],
+)
+def test_what_could_not_be_loaded_again_is_not_saved(texts, labels, change, message, tiny, tmp_path):
+    folder = FewShotClassifier(tiny).fit(TEXTS, LABELS).save_pretrained(tmp_path / "c", include_texts=True)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    classifier = FewShotClassifier(tiny).fit(texts, labels)
+    if change is not None:
+        change(classifier)
+    with pytest.raises(ArtifactError, match=rf"^c: not saved, and left as it was, .*{message}"):
+        classifier.save_pretrained(folder, include_texts=True)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
 
 def test_no_artifact_is_an_artifact_error(tmp_path):

@@ -120,6 +120,17 @@ def test_without_lora_an_adapter_is_the_head_and_a_name(tmp_path):
     np.testing.assert_allclose(again.predict_proba(QUERIES), classifier.predict_proba(QUERIES), atol=1e-6)
 
 
+def test_an_encoder_with_a_chat_template_can_be_saved_and_loaded(tiny_folder, tmp_path):
+    base = shutil.copytree(tiny_folder, tmp_path / "base")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.chat_template = "{{ messages }}"
+    tokenizer.save_pretrained(base)
+    assert (base / "chat_template.jinja").is_file()
+    own = FewShotClassifier(base).fit(["my card", "a flight"], ["card", "flight"])
+    loaded = FewShotClassifier.from_pretrained(own.save_pretrained(tmp_path / "c"))
+    assert loaded.predict(["my card"]).tolist() == ["card"]
+
+
 def test_what_cannot_be_an_adapter_says_so(tiny_folder, tmp_path):
     learner = Prototypical(changed(Encoder.from_pretrained(MINILM)))
     with pytest.raises(ArtifactError, match=r"all weights of this encoder were trained\. Use 'merged'"):

@@ -138,13 +138,46 @@ def test_another_folder_is_written_and_the_first_one_stays(saved, tmp_path):
     assert len(FewShotClassifier.from_pretrained(tmp_path / "other").supports_.texts) == 5
 
 
-def test_a_forgotten_text_is_in_no_file_any_more(saved):
+def test_what_others_keep_in_the_folder_stays_and_what_was_measured_goes(saved):
+    (saved / ".git").mkdir()
+    (saved / ".git" / "config").write_text("mine")
+    (saved / "notes.txt").write_text("mine, too")
+    assert (saved / "results.json").is_file()
+    assert main(["edit", str(saved), "--add", "loan", "renew the loan"]) == 0
+    assert (saved / ".git" / "config").read_text() == "mine"
+    assert (saved / "notes.txt").read_text() == "mine, too"
+    assert not (saved / "results.json").exists()
+    assert "loan" in FewShotClassifier.from_pretrained(saved).classes_
+
+
+def test_without_an_edit_only_another_folder_is_written(saved, tmp_path):
+    files = {path: path.stat().st_mtime_ns for path in saved.rglob("*")}
+    other = tmp_path / "other"
+    assert main(["edit", str(saved), "--ask", "high bill"]) == 0
+    assert main(["edit", str(saved), "--out", str(saved / ".." / saved.name)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in saved.rglob("*")} == files
+    assert main(["edit", str(saved), "--ask", "high bill", "--out", str(other)]) == 0
+    assert len(FewShotClassifier.from_pretrained(other).supports_.texts) == 6
+
+
+def test_the_folder_one_is_in_is_edited_from_elsewhere(saved, monkeypatch, capsys):
+    before = (saved / LAYOUT.texts).read_bytes()
+    monkeypatch.chdir(saved)
+    assert main(["edit", ".", "--remove", "high bill"]) == 1
+    assert "the folder you are in cannot be replaced" in capsys.readouterr().err
+    assert (saved / LAYOUT.texts).read_bytes() == before
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_forgotten_text_is_in_no_file_any_more(saved, linked):
     def holding():
         files = (path for path in saved.rglob("*") if path.is_file())
         return [path.name for path in files if b"high bill" in path.read_bytes().lower()]
 
     assert holding() == [LAYOUT.texts]
-    assert main(["edit", str(saved), "--forget", "High Bill"]) == 0
+    if linked:
+        saved.with_name("link").symlink_to(saved)
+    assert main(["edit", str(saved.with_name("link") if linked else saved), "--forget", "High Bill"]) == 0
     assert not holding()
 
 
