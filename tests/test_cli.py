@@ -113,6 +113,9 @@ def test_a_wrong_command_is_answered_with_the_closest(capsys):
         ("train prototypical --base nobody/nothing", "the hub cannot be used"),
         ("test nobody/nothing", "the hub cannot be used"),
         ("fit missing.csv --out x", "no such file, folder or card"),
+        ("fit everyday --out {tiny}/config.json", "config.json: a file is there, and a folder is needed"),
+        ("test {tiny} --out {tiny}/config.json", "config.json: a file is there, and a folder is needed"),
+        ("train prototypical --base {tiny} --out {tiny}/config.json", "config.json: a file is there, and a folder"),
         ("predict missing hello", "no such folder"),
         ("info missing", "no such folder"),
     ],
@@ -201,6 +204,16 @@ def test_suggest_says_when_texts_it_was_fitted_to_may_be_suggested(fitted, table
     assert main(["fit", str(table), "--out", own, "--base", str(tiny_folder), "--include-texts"]) == 0
     assert main(["suggest", own, str(table)]) == 0
     assert "saved without its texts" not in caplog.text
+
+
+def test_suggest_makes_the_folder_of_its_file(fitted, table, tmp_path, capsys):
+    out = tmp_path / "new" / "to-label.csv"
+    assert main(["suggest", str(fitted), str(table), "--out", str(out)]) == 0
+    with out.open(newline="") as file:
+        assert next(csv.reader(file)) == ["text", "label", "reason", "row"]
+    for place, message in ((out.parent, "a folder is there"), (out / "a.csv", "a folder is needed")):
+        assert main(["suggest", str(fitted), str(table), "--out", str(place)]) == 1
+        assert message in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_info_says_which_sources_are_worth_meta_training_on(tiny_folder, table, capsys):

@@ -261,6 +261,40 @@ def test_the_command_distils_saves_and_measures(teacher, tmp_path, capsys, caplo
 
 
 @pytest.fixture
+def job(tmp_path):
+    """The command, but for its teacher's folder and what is wanted of it."""
+    (tmp_path / "texts.txt").write_text("\n".join(UNLABELLED))
+    return ["distill", str(tmp_path / "mine"), str(tmp_path / "texts.txt"), "--steps", "2", "--json"]
+
+
+@pytest.mark.parametrize("labels", [["e"] * 40, list(range(4)) * 10], ids=["no class", "numbers"])
+def test_the_command_measures_whatever_the_labels_are(labels, job, teacher, tiny_folder, tmp_path, capsys, caplog):
+    numbers = labels[0] == 0
+    own = FewShotClassifier(str(tiny_folder)).fit(LABELLED, labels) if numbers else teacher
+    own.save_pretrained(tmp_path / "mine")
+    with (tmp_path / "test.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *zip(LABELLED, labels, strict=True)])
+    assert main([*job, "--out", str(tmp_path / "small"), "--test", str(tmp_path / "test.csv")]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["test.csv/accuracy"]["peer_value"] == own.score(LABELLED, labels)
+    assert ("test.csv/Brier score" in rows) == numbers
+    assert ("40 of 40 texts have a label that is no class" in caplog.text) == (not numbers)
+    assert FewShotClassifier.from_pretrained(tmp_path / "small").classes_.tolist() == own.classes_.tolist()
+
+
+def test_the_command_says_what_goes_wrong_before_it_teaches(job, teacher, tmp_path, capsys, monkeypatch):
+    teacher.save_pretrained(tmp_path / "mine")
+    monkeypatch.setattr("fewtext.jobs.distill.distilled", None)
+    for given, message in (
+        (["--out", str(tmp_path / "texts.txt")], "texts.txt: a file is there, and a folder is needed"),
+        (["--out", str(tmp_path)], "not empty and not a fewtext artifact"),
+        (["--out", str(tmp_path / "small"), "--test", "missing.csv"], "missing.csv: no such file"),
+    ):
+        assert main([*job, *given]) == 1
+        assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.fixture
 def benchmark(monkeypatch):
     """The benchmark, imported as a program is."""
     monkeypatch.syspath_prepend(FOLDER)

@@ -47,7 +47,7 @@ def checked_texts(texts: Iterable[str], *, first: int = 0) -> list[str]:
 
 
 def checked_text(text: Any, where: str) -> str:
-    """Return a text that is a string with something in it, as a plain one.
+    """Return a text that is a string with something in it, as a plain one that can be written.
 
     Raises:
         DataError: empty, or no string.
@@ -56,7 +56,9 @@ def checked_text(text: Any, where: str) -> str:
         raise DataError(f"{where}: a text must be a string, got {type(text).__name__}.")
     if not text.strip():
         raise DataError(f"{where} is empty. Drop it, or give it words.")
-    return str(text)  # NumPy's strings say more than their text when they are shown
+    plain = str(text)  # NumPy's strings say more than their text when they are shown
+    writable = plain.encode("utf-8", "replace").decode()  # as encoders read it: lone surrogates are in no file
+    return plain if plain == writable else writable
 
 
 def checked_paraphrases(given: Mapping[str, Iterable[str]], texts: Container[str]) -> dict[str, tuple[str, ...]]:
@@ -68,10 +70,11 @@ def checked_paraphrases(given: Mapping[str, Iterable[str]], texts: Container[str
     if not isinstance(given, Mapping):
         raise DataError(f"paraphrases must be lists of texts by text, got {type(given).__name__}.")
     found = {}
-    for text, ways in given.items():
-        if text not in texts:
+    for raw, ways in given.items():
+        text = checked_text(raw, "paraphrases: a text")
+        if raw not in texts and text not in texts:
             raise DataError(f"paraphrases: no text {text!r:.80} among those to learn from.")
-        found[str(text)] = tuple(checked_text(way, f"a paraphrase of {text!r:.80}") for way in column(ways))
+        found[text] = tuple(checked_text(way, f"a paraphrase of {text!r:.80}") for way in column(ways))
     return {text: ways for text, ways in found.items() if ways}
 
 

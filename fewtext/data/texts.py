@@ -151,10 +151,16 @@ class LabeledTexts:
         return replace(self.rows(np.flatnonzero(keep[self.labels])), name=name or self.name)
 
     def at_most(self, per_class: int, *, seed: int = 0) -> LabeledTexts:
-        """Return a random `per_class` texts of each class, or all where there are fewer."""
+        """Return a random `per_class` texts of each class, or all where there are fewer.
+
+        Raises:
+            DataError: a number below 0.
+        """
+        if per_class < 0:
+            raise DataError(f"{self.name}: {per_class} texts of each class cannot be drawn. Ask for 0 or more.")
         order = np.random.default_rng(seed).permutation(len(self))
         kept = [order[self.labels[order] == label][:per_class] for label in range(len(self.classes))]
-        return self.rows(np.sort(np.concatenate(kept)))
+        return self.rows(np.sort(np.concatenate([order[:0], *kept])))
 
     def fingerprint(self) -> str:
         """Return a hash of texts and labels, in order: equal exactly when the data are equal."""

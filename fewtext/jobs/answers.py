@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO, TypeAlias
 
 from fewtext.classifier import FewShotClassifier
+from fewtext.data.checks import checked_texts
 from fewtext.errors import PredictionError
 from fewtext.files import whole_or_absent
 from fewtext.nn.tokens import TokenReport
@@ -107,7 +108,7 @@ class Answers:
                     self.write(file, texts, first=first)
 
     def _rows(self, texts: Sequence[str]) -> list[dict[str, Any]]:
-        several = self.classifier.several_
+        several, texts = self.classifier.several_, checked_texts(texts)
         with self.classifier._state().holding(texts):
             if several:
                 labels, chances = self.classifier.predict_top(texts, self.top)

@@ -13,6 +13,7 @@ from fewtext.data.load import load_texts
 from fewtext.data.stream import stream_texts
 from fewtext.distillation import distill as distilled
 from fewtext.jobs.measure import measure
+from fewtext.jobs.options import check_artifact_folder
 from fewtext.jobs.push import result_facts
 from fewtext.results import Row, write_results
 
@@ -57,16 +58,17 @@ def distill(options: Distill) -> tuple[FewShotClassifier, list[Row]]:
 
     Raises:
         ArtifactError: no such classifier.
-        DataError: texts that cannot be read or used, or teachers of different classes.
+        DataError: texts that cannot be read or used, teachers of different classes, or no folder to write to.
         LearnerError: a parameter that cannot be.
     """
+    check_artifact_folder(options.out)
+    held_out = None if options.test is None else load_texts(options.test)
     teachers = [FewShotClassifier.from_pretrained(name) for name in (options.classifier, *options.also)]
     texts = stream_texts(options.file, text_column=options.text_column)
     how = {"layers": options.layers, "temperature": options.temperature, "steps": options.steps, "seed": options.seed}
     student = distilled(teachers, texts, **how)
     rows = [Row(f"{Path(options.file).name}/distill", student.facts_["distilled"]["seconds"], "s")]
-    if options.test is not None:
-        held_out = load_texts(options.test)
+    if held_out is not None:
         found = [measure(own, held_out, options.separator, warn=own is student) for own in (student, teachers[0])]
         rows += [replace(a, peer="teacher", peer_value=b.value) for a, b in zip(*found, strict=True)]
     student.facts_["results"] = result_facts(rows)

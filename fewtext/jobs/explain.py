@@ -9,6 +9,7 @@ import tyro
 
 from fewtext.classifier import FewShotClassifier
 from fewtext.classifier.evidence import Explanation
+from fewtext.data.checks import checked_texts
 from fewtext.errors import DataError
 
 
@@ -45,7 +46,7 @@ def explain(options: Explain) -> list[Explanation]:
     classifier = FewShotClassifier.from_pretrained(options.classifier)
     return [
         classifier.explain(text, label=label, most=options.most, without=options.without)
-        for text in options.texts
+        for text in checked_texts(options.texts)
         for label in _labels(classifier, text)
     ]
 

@@ -17,10 +17,13 @@ from fewtext.data.load import load_texts, read_rows
 from fewtext.data.texts import LabeledTexts
 from fewtext.errors import DataError
 from fewtext.jobs.measure import certainty_rows, labels_of, measure, measure_onnx, reading_rows
+from fewtext.jobs.options import check_artifact_folder, check_folder
 from fewtext.jobs.pictures import draw_pictures
 from fewtext.jobs.push import data_facts, result_facts
 from fewtext.nn.tokens import TokenReport
 from fewtext.results import Row, write_results
+
+ROW_SPLITS = ("train", "validation", "test")  # that can be held out
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ class Fit:
         hierarchy: what separates the levels of labels such as `card/lost`, `/` say.
         coverage: share of the texts of known classes that are to be accepted.
         windows: read long texts in several windows, instead of cutting them.
-        split: fit to this row split (train, say) where the data have several.
+        split: fit to this row split (train, say) where the data have several; needed where `calibrate` or `test` name
+            another one, which would be fitted to, too.
         calibrate: a second file, or a row split of the same data, to set by it how sure answers are.
         test: another one, to measure accuracy on.
         data_root: folder in which data cards find their data.
@@ -57,7 +61,7 @@ class Fit:
         onnx: also export to ONNX, in full precision or with a smaller copy in int8; with `test` it is measured, too.
         push_to_hub: push the classifier to this repository (owner/name).
         private: make a new repository private.
-        include_texts: save the texts, too, so that the classifier can be edited and explained.
+        include_texts: save, and push, the texts, too, so that the classifier can be edited and explained.
         pictures: folder for pictures of what is found on `test`; needs the extra `plots`.
         json: print results as JSON.
     """
@@ -141,16 +145,16 @@ def fit(options: Fit) -> tuple[FewShotClassifier, list[Row]]:
         classifier.calibrate(further.texts, [further.classes[label] for label in further.labels])
     if held_out is not None:
         rows += measure(classifier, held_out, options.separator)
-        if options.pictures is not None:
-            draw_pictures(classifier, held_out, options.pictures)
     classifier.facts_.update(data=data_facts([source]), results=result_facts(rows))
     # The card states these as its calibration; they are no results of texts that were not fitted to.
     rows += certainty_rows(place, classifier.certainty_, how)
     saving = {"style": options.style, "onnx": options.onnx, "include_texts": options.include_texts}
     classifier.save_pretrained(options.out, **saving)
     if options.onnx is not None and held_out is not None:
-        rows += measure_onnx(options.out, held_out, int8=options.onnx == "int8")
+        rows += measure_onnx(options.out, held_out, options.separator, int8=options.onnx == "int8")
     write_results(options.out / "results.json", rows)
+    if options.pictures is not None and held_out is not None:
+        draw_pictures(classifier, held_out, options.pictures)
     if options.push_to_hub is not None:
         classifier.push_to_hub(options.push_to_hub, private=options.private or None, **saving)
     return classifier, rows
@@ -160,8 +164,12 @@ def _source(options: Fit) -> str:
     """Return what there is to fit to: the texts, or else the list of classes.
 
     Raises:
-        DataError: neither, or options that do not go together.
+        DataError: neither, options that do not go together, or no folder to write to.
     """
+    check_artifact_folder(options.out)
+    if options.pictures is not None:
+        check_folder(options.pictures, "--pictures")
+    _check_splits(options)
     source = options.data if options.data is not None else options.labels
     if source is None:
         raise DataError("neither texts nor classes to fit to. Name a file with texts, or list classes with --labels.")
@@ -187,10 +195,29 @@ def _texts(options: Fit, source: str, reading: dict[str, Any]) -> LabeledTexts:
 
 
 def _held_out(options: Fit, name: str, reading: dict[str, Any]) -> LabeledTexts:
-    """Return the texts of a second file, or of a row split of the data."""
-    if options.data is not None and name in ("train", "validation", "test"):
-        return load_texts(options.data, split=name, **reading)
-    return load_texts(name, **reading)
+    """Return the texts of a second file, or of a row split of the data.
+
+    Raises:
+        DataError: they cannot be read, or none has a class.
+    """
+    own = options.data if name in ROW_SPLITS else None
+    found = load_texts(name, **reading) if own is None else load_texts(own, split=name, **reading)
+    if not len(found):
+        raise DataError(f"{found.name}: all texts are out of scope. Add some that have a class.")
+    return found
+
+
+def _check_splits(options: Fit) -> None:
+    """Raise where rows of the data that are held out would be fitted to, or be both calibrated and measured on."""
+    held_out = (options.calibrate, options.test) if options.data is not None else ()
+    named = [name for name in held_out if name in ROW_SPLITS]
+    if named and options.split is None:
+        raise DataError(
+            f"{options.data}: without --split its {named[0]!r} rows would be fitted to, too. "
+            "Add --split train, or what else to fit to."
+        )
+    if len({options.split, *named}) <= len(named):
+        raise DataError("--split, --calibrate and --test must name different row splits. Change one of them.")
 
 
 def _listed(source: str) -> dict[str, str]:

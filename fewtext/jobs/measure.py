@@ -40,51 +40,60 @@ def measure(
         warn: log which labels are no class of the classifier.
     """
     truth, count, name = labels_of(texts, separator, several=classifier.several_), len(texts), texts.name
-    classes = classifier.classes_.tolist()
+    classes = list(map(str, classifier.classes_.tolist()))  # as labels of a file are
     if warn:
         _warn_of_unknown(name, truth if classifier.several_ else [[label] for label in truth], classes)
     state, start = classifier._state(), time.perf_counter()
     with state.holding(texts.texts):
         chances = classifier.predict_proba(texts.texts)
         seconds = time.perf_counter() - start
-        guesses = classifier.predict(texts.texts)
+        guesses = classifier.predict(texts.texts).tolist()
         answers = [] if classifier.several_ else classifier.classify([*texts.texts, *texts.out_of_scope])
     report = state.learner.encoder.report(texts.texts, windows=classifier.windows)
     rows = [Row(f"{name}/predict", count / seconds, "texts/s", n=count), *reading_rows(name, report)]
     if classifier.several_:
+        guesses = [[str(label) for label in own] for own in guesses]
         return [*_measure_several(name, truth, guesses, classes), *rows]
     number = {label: place for place, label in enumerate(classes)}
     inside = np.array([label in number for label in truth])
     known = np.array([number[label] for label in truth if label in number])
     shares = np.array([answer.label is not None for answer in answers])
+    guesses = np.array(list(map(str, guesses)))
     found = [
         Row(f"{name}/accuracy", accuracy(guesses, np.array(truth)), "accuracy", n=count),
         Row(f"{name}/macro-F1", macro_f1(guesses, np.array(truth)), "macro-F1", n=count),
-        Row(f"{name}/calibration error", calibration_error(chances[inside], known), "share", n=len(known)),
-        Row(f"{name}/Brier score", brier_score(chances[inside], known), "score", n=len(known)),
-        Row(f"{name}/accepted", shares[:count].mean(), "share", n=count),
     ]
+    if len(known):
+        found += [
+            Row(f"{name}/calibration error", calibration_error(chances[inside], known), "share", n=len(known)),
+            Row(f"{name}/Brier score", brier_score(chances[inside], known), "score", n=len(known)),
+        ]
+    found.append(Row(f"{name}/accepted", shares[:count].mean(), "share", n=count))
     if texts.out_of_scope:
         recall = 1 - shares[count:].mean()
         found.append(Row(f"{name}/out of scope, rejected", recall, "share", n=len(texts.out_of_scope)))
     return found + rows
 
 
-def measure_onnx(folder: Path, texts: LabeledTexts, *, int8: bool) -> list[Row]:
-    """Return the accuracy of the exported files: of the smaller one beside the other, since it costs some."""
-    from fewtext.artifact.onnx import onnx_labels
+def measure_onnx(folder: Path, texts: LabeledTexts, separator: str | None = None, *, int8: bool) -> list[Row]:
+    """Return how often the exported files are right: the smaller one beside the other, since it costs some."""
+    from fewtext.artifact.onnx import onnx_logits
 
-    truth = texts.labels
-    names = {label: number for number, label in enumerate(texts.classes)}
-    classes = np.array(
-        [names.get(label, -1) for label in FewShotClassifier.from_pretrained(folder).classes_.tolist()]
-    )
-    full = accuracy(classes[onnx_labels(folder, texts.texts)], truth)
-    rows = [Row(f"{texts.name}/accuracy, ONNX", full, "accuracy", n=len(texts))]
+    classifier = FewShotClassifier.from_pretrained(folder)
+    classes, several = classifier.classes_, classifier.several_
+    truth = labels_of(texts, separator, several=several)
+
+    def right(*, int8: bool) -> float:
+        logits = onnx_logits(folder, texts.texts, int8=int8)
+        if not several:
+            return accuracy(classes[logits.argmax(axis=1)], np.array(truth))
+        return float(np.mean([{*classes[row > 0]} == {*own} for row, own in zip(logits, truth, strict=True)]))
+
+    name, full = f"{texts.name}/{'all labels right' if several else 'accuracy'}, ONNX", right(int8=False)
+    rows = [Row(name, full, "accuracy", n=len(texts))]
     if int8:
-        small = accuracy(classes[onnx_labels(folder, texts.texts, int8=True)], truth)
-        name = f"{texts.name}/accuracy, ONNX in int8"
-        rows.append(Row(name, small, "accuracy", n=len(texts), peer="full precision", peer_value=full))
+        beside = {"peer": "full precision", "peer_value": full}
+        rows.append(Row(f"{name} in int8", right(int8=True), "accuracy", n=len(texts), **beside))
     return rows
 
 
@@ -135,7 +144,7 @@ def _warn_of_unknown(name: str, truth: Sequence[Sequence[str]], classes: Sequenc
         logger.warning(words, name, f"{count:,}", f"{len(truth):,}", named)
 
 
-def _measure_several(name: str, truth: list[list[str]], guesses: np.ndarray, classes: list[Any]) -> list[Row]:
+def _measure_several(name: str, truth: list[list[str]], guesses: list[list[str]], classes: list[str]) -> list[Row]:
     """Return how often all labels of a text are right, and F1: of all decisions, and averaged over labels there."""
     names = list(dict.fromkeys([*classes, *(label for own in truth for label in own)]))
     wanted, given = (np.asarray(MultiLabelBinarizer(classes=names).fit_transform(own)) for own in (truth, guesses))

@@ -1,14 +1,16 @@
-"""Options that several jobs share."""
+"""Options that several jobs share, and checks of where they write, before any work is done."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from fewtext.artifact import LAYOUT
 from fewtext.data.card import DataCard
 from fewtext.data.load import load_texts
 from fewtext.data.sampler import EpisodeSpec, parse_count
 from fewtext.data.texts import LabeledTexts, class_disjoint
+from fewtext.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -63,3 +65,28 @@ class Episodes:
     def spec(self) -> EpisodeSpec:
         """Return them as a specification."""
         return EpisodeSpec(parse_count(self.ways), parse_count(self.shots), parse_count(self.queries))
+
+
+def check_folder(folder: Path, option: str = "--out") -> None:
+    """Raise a DataError where a file stands in the place of a folder that is to be written."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        raise DataError(f"{there}: a file is there, and a folder is needed. Choose another {option}.")
+
+
+def check_artifact_folder(folder: Path) -> None:
+    """Raise a DataError where an artifact cannot be saved, as saving itself would, but too late."""
+    check_folder(folder)
+    if folder.exists() and any(folder.iterdir()) and not (folder / LAYOUT.description).is_file():
+        raise DataError(f"{folder}: not empty and not a fewtext artifact. Choose another --out.")
+    if folder.exists() and folder.samefile(Path()):
+        raise DataError(f"{folder}: the folder you are in cannot be replaced. Choose another --out.")
+
+
+def check_file(out: Path, source: str | None) -> None:
+    """Raise a DataError where a file cannot be written, or would be, or lie in, the `source` that is read."""
+    check_folder(out.parent)
+    if out.is_dir():
+        raise DataError(f"{out}: a folder is there. Give --out the name of a file.")
+    if source is not None and out.resolve().is_relative_to(Path(source).resolve()):
+        raise DataError(f"{out}: this would change what is read from {source}. Choose another --out.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,13 @@ from fewtext.classifier import FewShotClassifier
 from fewtext.data.texts import LabeledTexts
 
 MOST = 1000  # queries in the map, whose time grows with their square
+logger = logging.getLogger("fewtext")
 
 
 def draw_pictures(classifier: FewShotClassifier, texts: LabeledTexts, folder: Path) -> list[Path]:
     """Draw which classes are confused, where texts lie, how certain answers are, and what rejecting is worth.
+
+    Without a text of its classes there is nothing to draw.
 
     Args:
         classifier: one with texts of one label.
@@ -28,6 +32,9 @@ def draw_pictures(classifier: FewShotClassifier, texts: LabeledTexts, folder: Pa
     classes = classifier.classes_.tolist()
     number = {label: place for place, label in enumerate(classes)}
     kept = [row for row, label in enumerate(texts.labels) if texts.classes[label] in number]
+    if not kept:
+        logger.warning("%s: no text has a class of this classifier, so there are no pictures.", texts.name)
+        return []
     asked = [texts.texts[row] for row in kept]
     truth = np.array([number[texts.classes[texts.labels[row]]] for row in kept])
     chances = classifier.predict_proba(asked)

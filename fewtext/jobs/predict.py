@@ -12,7 +12,7 @@ import logging
 import shutil
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -34,6 +34,7 @@ from fewtext.data.stream import stream_texts
 from fewtext.errors import DataError, PredictionError
 from fewtext.files import read_json, sha256, whole_or_absent, write_json
 from fewtext.jobs.answers import Answers, Form, form_of, join
+from fewtext.jobs.options import check_file
 from fewtext.nn.matmul import fast_matmul, onednn_is_exact
 
 RUN = "run.json"
@@ -78,12 +79,15 @@ def predict(options: Predict) -> str | None:
 
     Raises:
         ArtifactError: no such classifier.
-        DataError: the texts cannot be read or used, or sets of a classifier that was not calibrated.
-        PredictionError: an output that cannot be, or that belongs to another run.
+        DataError: the texts cannot be read or used, sets of a classifier that was not calibrated, or a file to write
+            that cannot be, or is the one read.
+        PredictionError: a form that cannot be, or an output that belongs to another run.
     """
     if options.json and options.format not in (None, "jsonl"):
         raise PredictionError(f"--json is --format jsonl, but --format {options.format} is there. Give one of them.")
     form = form_of(options.out, "jsonl" if options.json else options.format)
+    if options.out is not None:
+        check_file(options.out, options.file)
     if options.shard < 1:
         raise PredictionError(f"shard={options.shard}: at least one text at a time.")
     # A process that is done waits for the others as long as they need, which the default timeouts do not allow.
@@ -119,13 +123,18 @@ def _texts(options: Predict) -> Iterable[str]:
         return options.texts
     if options.file is not None:
         return stream_texts(options.file, text_column=options.text_column)
-    return (line.rstrip("\n") for line in sys.stdin if line.strip())
+    return _lines()
+
+
+def _lines() -> Iterator[str]:
+    try:
+        yield from (line.rstrip("\n") for line in sys.stdin if line.strip())
+    except UnicodeDecodeError as error:
+        raise DataError(f"standard input: cannot be read ({error}). Give it as UTF-8.") from error
 
 
 def _to_file(answers: Answers, options: Predict, out: Path, accelerator: Accelerator) -> str | None:
     """Answer this process's shards; the main process joins all of them."""
-    if out.is_dir():
-        raise PredictionError(f"{out}: a folder is there. Give --out the name of a file.")
     again = partial(_texts, options) if options.file is not None else partial(iter, list(_texts(options)))
     identity = {
         "classifier": sha256(locate_artifact(options.classifier) / LAYOUT.manifest),
@@ -179,7 +188,7 @@ def _fingerprint(texts: Iterable[str]) -> dict[str, Any]:
     """Return what tells these texts from others, read once from the first to the last, and checks them on the way."""
     digest, count = hashlib.sha256(), 0
     for text in texts:
-        digest.update(f"{checked_text(text, f'text {count}')}\x1e".encode("utf-8", "surrogatepass"))
+        digest.update(f"{checked_text(text, f'text {count}')}\x1e".encode())
         count += 1
     if not count:
         raise DataError("no texts. Give at least one.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from fewtext.data.card import DataCard
 from fewtext.errors import DataError
 from fewtext.results import Row
 
+logger = logging.getLogger("fewtext")
+
 
 @dataclass(frozen=True)
 class Push:
@@ -26,6 +29,7 @@ class Push:
         style: `adapter` is small and names its base, `merged` stands alone; by default adapter for a learner where
             that is possible, merged for a classifier.
         onnx: also export a merged classifier to ONNX, in full precision or with a smaller copy in int8.
+        include_texts: push the texts that a classifier was saved with, too; by default they stay at home.
         branch: push there, and make it if need be.
         private: make a new repository private.
         tag: give the commit this tag.
@@ -39,6 +43,7 @@ class Push:
     repo_id: Annotated[str, tyro.conf.Positional]
     style: Literal["adapter", "merged"] | None = None
     onnx: Literal["fp32", "int8"] | None = None
+    include_texts: bool = False
     branch: str | None = None
     private: bool = False
     tag: str | None = None
@@ -61,7 +66,10 @@ def push(options: Push) -> str:
         facts["results"] = [*facts.get("results", []), *_read_results(file)]
     if options.licence is not None:
         facts["licence"] = options.licence
-    return replace(artifact, facts=facts).push_to_hub(
+    texts = artifact.texts if options.include_texts else None
+    if texts is not artifact.texts:
+        logger.info("%s: its texts stay at home. --include-texts pushes them, too.", options.artifact)
+    return replace(artifact, facts=facts, texts=texts).push_to_hub(
         options.repo_id,
         style=options.style,
         onnx=options.onnx,

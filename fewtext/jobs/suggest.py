@@ -14,6 +14,7 @@ from fewtext.classifier import FewShotClassifier
 from fewtext.classifier.suggesting import Candidate
 from fewtext.data.stream import stream_texts
 from fewtext.files import whole_or_absent
+from fewtext.jobs.options import check_file
 from fewtext.suggest import Strategy
 
 logger = logging.getLogger("fewtext")
@@ -50,8 +51,10 @@ def suggest(options: Suggest) -> list[Candidate]:
 
     Raises:
         ArtifactError: no such classifier.
-        DataError: texts that cannot be read or used.
+        DataError: texts that cannot be read or used, or a file to write that cannot be, or is the one read.
     """
+    if options.out is not None:
+        check_file(options.out, options.file)
     classifier = FewShotClassifier.from_pretrained(options.classifier)
     if classifier._state().supports is None:
         logger.warning(
@@ -62,6 +65,7 @@ def suggest(options: Suggest) -> list[Candidate]:
     texts = list(stream_texts(options.file, text_column=options.text_column))
     found = classifier.suggest(texts, options.count, strategy=options.strategy, seed=options.seed)
     if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
         with whole_or_absent(options.out) as staging, staging.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["text", "label", "reason", "row"])

@@ -14,7 +14,7 @@ from fewtext.bases import load_base, names_artifact
 from fewtext.data.episode_file import read_episodes, write_episodes
 from fewtext.data.sampler import EpisodeSampler
 from fewtext.errors import LearnerError
-from fewtext.jobs.options import Data, Episodes
+from fewtext.jobs.options import Data, Episodes, check_folder
 from fewtext.nn.encoder import Encoder
 from fewtext.results import Row, write_results
 from fewtext.testing import meta_test
@@ -49,6 +49,8 @@ class Test:
 
 def test(options: Test) -> list[Row]:
     """Meta-test a saved learner and write the results; returns their rows."""
+    if options.out is not None:
+        check_folder(options.out)
     accelerator = Accelerator()
     learner = load_base(options.learner)
     learner.to(accelerator.device)

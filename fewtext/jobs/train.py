@@ -18,7 +18,7 @@ from fewtext.checkpoint import Checkpoints, only_writer
 from fewtext.data.sampler import EpisodeSampler, EpisodeSpec
 from fewtext.errors import TrainingError
 from fewtext.files import write_json
-from fewtext.jobs.options import Data, Episodes
+from fewtext.jobs.options import Data, Episodes, check_folder
 from fewtext.jobs.push import data_facts
 from fewtext.jobs.report import describe_run, write_history
 from fewtext.learners import learner_class
@@ -80,10 +80,12 @@ def train(name: str, learner_config: Any, options: Train) -> tuple[Path, TrainHi
     """Meta-train the learner `name` and save it; returns the run's folder and what happened.
 
     Raises:
+        DataError: texts that cannot be read or used, or a file in the place of the folder.
         TrainingError: the folder is in use, or holds an interrupted run that is not to be resumed.
     """
     place = "+".join(Path(card).stem for card in options.data.card)
     out = options.out or Path("runs") / f"{name}-{place}"
+    check_folder(out)
     accelerator = Accelerator(log_with=list(options.log_with) or None, project_dir=str(out))
     parts = options.data.parts()
     lora = Lora(rank=options.lora_rank, alpha=2 * options.lora_rank, from_layer=options.lora_from_layer)

@@ -4,12 +4,21 @@ import numpy as np
 import pandas
 import pytest
 
-from fewtext.data.checks import checked_labels, checked_texts
+from fewtext.data.checks import checked_labels, checked_paraphrases, checked_texts
 from fewtext.errors import DataError
 
 
 def test_texts_of_any_iterable_become_a_list():
     assert checked_texts(text for text in ("a", "b")) == ["a", "b"]
+
+
+def test_half_a_character_is_replaced_and_other_texts_stay_the_same():
+    texts = ["caf\u00e9 \U0001f98a", "half \ud83d of it", "\udce9"]
+    checked = checked_texts(texts)
+    assert checked == [texts[0], "half ? of it", "?"]
+    assert checked[0] is texts[0]
+    for known in (texts, checked):
+        assert checked_paraphrases({texts[1]: ["\ud83d other"]}, known) == {"half ? of it": ("? other",)}
 
 
 @pytest.mark.parametrize(

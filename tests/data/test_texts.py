@@ -130,6 +130,14 @@ def test_at_most_draws_so_many_of_each_class_and_all_of_smaller_ones():
     assert np.bincount(texts.at_most(4).labels).tolist() == [4, 3]
 
 
+def test_at_most_draws_none_but_not_fewer():
+    assert len(many(2).at_most(0)) == 0
+    outside = LabeledTexts.of(["a joke"], ["oos"], out_of_scope_label="oos").at_most(1)
+    assert (len(outside), outside.out_of_scope) == (0, ("a joke",))
+    with pytest.raises(DataError, match=r"many: -1 texts of each class cannot be drawn. Ask for 0 or more"):
+        many(2).at_most(-1)
+
+
 def test_at_most_depends_on_its_seed_only():
     texts = many(3, 20)
     assert texts.at_most(5, seed=1).texts == texts.at_most(5, seed=1).texts

@@ -174,6 +174,75 @@ def test_of_several_labels_each_counts(fit, out, tmp_path, caplog):
     )
 
 
+@pytest.mark.parametrize("more", [["--pictures", "{pictures}"], ["--separator", ";"]], ids=["one", "several"])
+def test_a_classifier_is_saved_though_no_test_text_is_of_its_classes(more, fit, data, out, tmp_path, caplog):
+    strange = written(tmp_path / "strange.csv", [("renew the loan", "loan"), ("room", "room;loan")])
+    pictures = tmp_path / "pictures"
+    code, rows, _ = fit(data, "--test", strange, *(word.format(pictures=pictures) for word in more))
+    assert code == 0
+    assert rows[f"strange.csv/{'accuracy' if 'pictures' in more[0] else 'all labels right'}"]["value"] == 0
+    assert rows["strange.csv/macro-F1"]["value"] == 0
+    assert not {"strange.csv/calibration error", "strange.csv/Brier score"} & rows.keys()
+    assert "strange.csv: 2 of 2 texts have a label that is no class" in caplog.text
+    assert ("strange.csv: no text has a class of this classifier, so there are no pictures" in caplog.text) == (
+        "--pictures" in more
+    )
+    assert not pictures.exists()
+    assert FewShotClassifier.from_pretrained(out).classes_.tolist() == ["bill", "card", "flight"]
+
+
+def test_pictures_may_lie_in_the_folder_of_the_classifier(fit, data, out):
+    for _ in range(2):  # the second classifier replaces the first
+        assert fit(data, "--test", data, "--pictures", str(out / "pictures"))[0] == 0
+        assert len(list((out / "pictures").glob("*.png"))) == 4
+        FewShotClassifier.from_pretrained(out)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_exported_files_are_measured_as_the_classifier_is(several, fit, tmp_path):
+    name, given = ("all labels right", ["--separator", ";"]) if several else ("accuracy", [])
+    texts = written(tmp_path / "texts.csv", SEVERAL if several else ROWS)
+    test = written(tmp_path / "test.csv", [*(SEVERAL if several else ROWS), ("one two three", "loan")])
+    code, rows, _ = fit(texts, *given, "--test", test, "--onnx", "int8")
+    assert code == 0
+    found, small = rows[f"test.csv/{name}, ONNX"], rows[f"test.csv/{name}, ONNX in int8"]
+    assert 0 < found["value"] == rows[f"test.csv/{name}"]["value"] < 1
+    assert small["peer_value"] == found["value"]
+
+
+@pytest.fixture
+def parts(tmp_path):
+    """A folder of row splits."""
+    (tmp_path / "parts").mkdir()
+    for name, rows in {"train": ROWS, "validation": ROWS[:2], "test": ROWS[:1]}.items():
+        written(tmp_path / "parts" / f"{name}.csv", rows)
+    return str(tmp_path / "parts")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--test test", "parts: without --split its 'test' rows would be fitted to, too. Add --split train, or"),
+        ("--calibrate validation", "without --split its 'validation' rows would be fitted to, too"),
+        ("--split test --test test", "--split, --calibrate and --test must name different row splits"),
+        ("--split train --calibrate train", "must name different row splits"),
+        ("--split train --calibrate test --test test", "must name different row splits"),
+    ],
+)
+def test_row_splits_that_are_held_out_are_not_fitted_to(arguments, message, fit, parts, out):
+    code, _, said = fit(parts, *arguments.split())
+    assert code == 1
+    assert message in said.splitlines()[-1]
+    assert not out.exists()
+
+
+def test_a_row_split_is_fitted_to_and_others_are_held_out(fit, parts):
+    code, rows, _ = fit(parts, *"--split train --calibrate validation --test test --coverage 0.5".split())
+    assert code == 0
+    counts = [rows[f"parts/{name}"]["n"] for name in ("fit", "held-out accuracy", "accuracy")]
+    assert counts == [6, 2, 1]
+
+
 def test_texts_that_were_saved_are_not_lost(fit, data, out, monkeypatch):
     assert fit(data, "--include-texts")[0] == 0
     before = (out / LAYOUT.texts).read_bytes()
@@ -203,6 +272,10 @@ def test_texts_that_were_saved_are_not_lost(fit, data, out, monkeypatch):
         ("{data} --calibrate {data}", "6 texts cannot guarantee coverage=0.95"),
         ("{data} --calibrate {strange}", "label 'loan' is no class of this classifier"),
         ("{data} --separator ; --calibrate {data}", "may have several labels"),
+        ("{data} --test {strange} --out-of-scope-label loan", "strange.csv: all texts are out of scope"),
+        ("{strange} --out-of-scope-label loan --shots 2", "no texts"),
+        ("{data} --shots -1", "intents.csv: -1 texts of each class cannot be drawn"),
+        ("{data} --test {data} --pictures {few}", "few.csv: a file is there, and a folder is needed"),
     ],
 )
 def test_what_goes_wrong_is_said_in_one_line(arguments, message, fit, data, out, tmp_path):
@@ -218,3 +291,24 @@ def test_what_goes_wrong_is_said_in_one_line(arguments, message, fit, data, out,
     assert code == 1
     assert message in said.splitlines()[-1]
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("intents.csv", "intents.csv: a file is there, and a folder is needed. Choose another --out."),
+        ("intents.csv/mine", "intents.csv: a file is there, and a folder is needed. Choose another --out."),
+        ("", "not empty and not a fewtext artifact. Choose another --out."),
+        ("here", "the folder you are in cannot be replaced. Choose another --out."),
+    ],
+)
+def test_where_nothing_can_be_saved_nothing_is_fitted(
+    place, message, data, tmp_path, tiny_folder, capsys, monkeypatch
+):
+    monkeypatch.setattr(FewShotClassifier, "fit", None)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    before = sorted(tmp_path.iterdir())
+    assert main(["fit", data, "--out", str(tmp_path / place), "--base", str(tiny_folder)]) == 1
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert sorted(tmp_path.iterdir()) == before

@@ -1,6 +1,7 @@
 """Files are classified shard by shard: the same answers after a kill, on any number of processes, in any form."""
 
 import csv
+import io
 import json
 import os
 import subprocess
@@ -154,6 +155,7 @@ def test_answers_of_different_runs_are_not_mixed(job, folder, questions, tmp_pat
         ("--file {questions} --out a.csv --top 0", "top=0"),
         ("--file {questions} --out a.tsv", "a.tsv: the name must end in .jsonl"),
         ("--file {questions} --out {folder} --format csv", "a folder is there"),
+        ("--file {questions} --out {empty}/a.csv", "empty.txt: a file is there, and a folder is needed"),
         ("--file {questions} --format parquet", "parquet is not written to standard output"),
         ("--file {questions} --out a.csv --json --format csv", "--json is --format jsonl, but --format csv is there"),
         ("--file {questions} --out a.csv --sets", "sets of labels need calibrate(texts, labels) first"),
@@ -268,6 +270,51 @@ def test_one_line_says_what_of_all_texts_was_not_read(folder, tmp_path, monkeypa
     caplog.clear()
     assert main(["predict", str(folder), *TEXTS]) == 0
     assert not [record for record in caplog.records if record.name == "fewtext"]
+
+
+def test_what_is_read_is_not_replaced(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts").mkdir()
+    path = tmp_path / "texts" / "a.csv"
+    path.write_text("text\nwhere is my card\n")
+    (tmp_path / "link.csv").symlink_to(path)
+    for source, out in (
+        ("texts/a.csv", "texts/a.csv"),
+        (str(path), "texts/../texts/a.csv"),
+        ("texts/a.csv", "link.csv"),
+        ("texts", "texts/new.csv"),  # started again, it would be read, too
+    ):
+        for command in (["predict", str(folder), "--file", source], ["suggest", str(folder), source]):
+            assert main([*command, "--out", out]) == 1
+            said = f"{out}: this would change what is read from {source}. Choose another --out."
+            assert said in capsys.readouterr().err
+    assert path.read_text() == "text\nwhere is my card\n"
+    assert [place.name for place in path.parent.iterdir()] == ["a.csv"]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet", "a.txt", None])
+def test_half_a_character_is_answered_as_the_encoder_reads_it(name, folder, tmp_path):
+    (tmp_path / "half.jsonl").write_text(json.dumps({"text": "where is my card \ud83d"}) + "\n")
+    job = [sys.executable, "-m", "fewtext", "predict", str(folder), "--file", str(tmp_path / "half.jsonl")]
+    job += [] if name is None else ["--out", str(tmp_path / name)]
+    utf8 = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(job, capture_output=True, encoding="utf-8", check=False, env=utf8)
+    assert done.returncode == 0, done.stderr
+    if name == "a.parquet":
+        assert pyarrow.parquet.read_table(tmp_path / name)["text"].to_pylist() == ["where is my card ?"]
+    else:
+        shown = done.stdout if name is None else (tmp_path / name).read_text("utf-8")
+        assert "where is my card ?" in shown
+
+
+@pytest.mark.parametrize("out", [[], ["--out", "a.csv"]], ids=["standard output", "file"])
+def test_standard_input_that_is_no_utf_8_is_said(out, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9\n"), encoding="utf-8"))
+    assert main(["predict", str(folder), *out]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("fewtext: standard input: cannot be read ('utf-8' codec can't decode byte 0xe9")
+    assert error.endswith("Give it as UTF-8.")
 
 
 def test_an_encoder_is_no_classifier(tiny_folder, questions, capsys):

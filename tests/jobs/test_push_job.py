@@ -71,6 +71,21 @@ def test_data_that_forbid_publishing_are_respected(hub, tiny_lora, tmp_path):
     assert commit == hub.commits("me/forbidden")[-1].sha
 
 
+def test_texts_stay_at_home_unless_they_are_asked_for(hub, tiny_folder, tmp_path, caplog):
+    texts, labels = ["where is my card", "flight late"], ["card", "flight"]
+    classifier = FewShotClassifier(str(tiny_folder)).fit(texts, labels)
+    own = str(classifier.save_pretrained(tmp_path / "mine", include_texts=True))
+    assert main(["push", own, "me/mine"]) == 0
+    assert LAYOUT.texts not in hub.tree("me/mine")
+    assert "mine: its texts stay at home. --include-texts pushes them, too." in caplog.text
+    caplog.clear()
+    assert main(["push", own, "me/whole", "--include-texts"]) == 0
+    assert json.loads(hub.tree("me/whole")[LAYOUT.texts])["texts"] == texts
+    classifier.save_pretrained(tmp_path / "bare")
+    assert main(["push", str(tmp_path / "bare"), "me/bare"]) == 0
+    assert "stay at home" not in caplog.text
+
+
 def test_results_that_are_none_are_refused(tiny_lora, tmp_path, capsys):
     folder = Artifact("learner", Prototypical(tiny_lora)).save_pretrained(tmp_path / "a")
     assert main(["push", str(folder), "me/x", "--results", str(folder / LAYOUT.description)]) == 1
