@@ -40,6 +40,7 @@ def sha256(path: Path) -> str:
 @contextmanager
 def whole_or_absent(path: Path) -> Iterator[Path]:
     """Give a place beside `path` to write to; at the end it is synced and renamed, after an error removed."""
+    path = path.resolve()  # what a link leads to is replaced, and the link stays
     staging = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         yield staging
@@ -175,11 +176,11 @@ def _move_along(old: Path, folder: Path, is_ours: Callable[[str], bool]) -> None
         for path in sorted(old.iterdir()):
             if not (is_ours(path.name) or (folder / path.name).exists()):
                 os.rename(path, folder / path.name)
+        shutil.rmtree(old)
     except OSError as error:
         raise ArtifactError(
             f"{folder}: saved, but not all other files could move along ({error}). Move what is left in {old}."
         ) from error
-    shutil.rmtree(old)
 
 
 def _opened(path: Path) -> BufferedReader:

@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from accelerate.tracking import GeneralTracker
 
 import fewtext.cli
+from fewtext import FewShotClassifier
 from fewtext.checkpoint import Checkpoints
 from fewtext.cli import COMMANDS, EXAMPLES, main
 from fewtext.data.card import DataCard
@@ -214,6 +215,21 @@ def test_suggest_makes_the_folder_of_its_file(fitted, table, tmp_path, capsys):
     for place, message in ((out.parent, "a folder is there"), (out / "a.csv", "a folder is needed")):
         assert main(["suggest", str(fitted), str(table), "--out", str(place)]) == 1
         assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_suggest_writes_the_best_guess_where_texts_have_several_labels(minilm, tmp_path):
+    texts = ["where is my card", "block the card", "flight is late", "pay the bill"]
+    own = FewShotClassifier(minilm).fit(texts, [["card"], ["card", "loss"], ["flight"], ["bill"]])
+    folder, out = own.save_pretrained(tmp_path / "several"), tmp_path / "to-label.csv"
+    asked = tmp_path / "asked.txt"
+    asked.write_text("late flight\nhigh bill\nmy stolen card\n", "utf-8")
+    assert main(["suggest", str(folder), str(asked), "--strategy", "coverage", "--out", str(out)]) == 0
+    with out.open(newline="", encoding="utf-8") as file:
+        found = list(csv.DictReader(file))
+    assert found
+    for row in found:
+        (labels,) = own.predict([row["text"]])
+        assert row["label"] == ";".join(labels)
 
 
 def test_info_says_which_sources_are_worth_meta_training_on(tiny_folder, table, capsys):

@@ -284,10 +284,12 @@ def test_the_command_measures_whatever_the_labels_are(labels, job, teacher, tiny
 
 def test_the_command_says_what_goes_wrong_before_it_teaches(job, teacher, tmp_path, capsys, monkeypatch):
     teacher.save_pretrained(tmp_path / "mine")
+    teacher.save_pretrained(tmp_path / "other", include_texts=True)
     monkeypatch.setattr("fewtext.jobs.distill.distilled", None)
     for given, message in (
         (["--out", str(tmp_path / "texts.txt")], "texts.txt: a file is there, and a folder is needed"),
         (["--out", str(tmp_path)], "not empty and not a fewtext artifact"),
+        (["--out", str(tmp_path / "other")], "other holds texts that would be lost"),
         (["--out", str(tmp_path / "small"), "--test", "missing.csv"], "missing.csv: no such file"),
     ):
         assert main([*job, *given]) == 1

@@ -78,6 +78,10 @@ def test_small_and_uneven_classes():
     assert not examine_classes(sized(big=50, small=5))
 
 
+def test_one_class_is_too_few():
+    assert by_name(examine_classes(sized(refund=9)))["only one class"].severity == "error"
+
+
 def test_classes_that_are_on_one_side_only():
     both = sheet(
         *((f"{label} {part} {n}", label, part) for label, part in ("ay", "by", "az", "cz") for n in range(5)),

@@ -91,7 +91,7 @@ class Artifact:
         """
         given, folder, style = Path(folder), Path(folder).resolve(), style or self.style
         check_style(self.learner.encoder, style)
-        if folder.exists() and any(folder.iterdir()) and not (folder / LAYOUT.description).is_file():
+        if not (folder / LAYOUT.description).is_file() and (folder.is_file() or any(folder.glob("*"))):
             raise ArtifactError(f"{folder}: not empty and not a fewtext artifact. Choose another folder.")
         if folder.exists() and folder.samefile(Path()):  # a shell would stay behind in the older one
             raise ArtifactError(f"{folder}: the folder you are in cannot be replaced. Change to another one first.")

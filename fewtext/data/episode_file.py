@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fewtext.data.sampler import Episode, EpisodeSampler
+from fewtext.data.sampler import Episode, EpisodeSampler, EpisodeSpec
 from fewtext.data.texts import LabeledTexts
 from fewtext.errors import EpisodeError
 
@@ -35,17 +35,20 @@ def write_episodes(path: str | Path, sampler: EpisodeSampler, number: int) -> Pa
     return path
 
 
-def read_episodes(path: str | Path, sources: LabeledTexts | Sequence[LabeledTexts]) -> list[Episode]:
-    """Read episodes written for these very texts.
+def read_episodes(
+    path: str | Path, sources: LabeledTexts | Sequence[LabeledTexts], spec: EpisodeSpec | None = None
+) -> list[Episode]:
+    """Read episodes written for these very texts, and of that specification if one is given.
 
     Raises:
-        EpisodeError: not such a file, or the texts have changed since it was written.
+        EpisodeError: not such a file, of other episodes, or the texts have changed since it was written.
     """
     own = [sources] if isinstance(sources, LabeledTexts) else list(sources)
     try:
         content: dict[str, Any] = json.loads(Path(path).read_text("utf-8"))
         if content["format_version"] != FORMAT_VERSION:
             raise ValueError(f"format version {content['format_version']}, this fewtext reads {FORMAT_VERSION}")
+        written = content["spec"]
         hashes = [source["sha256"] for source in content["sources"]]
         episodes = [
             Episode(entry["source"], *(np.array(entry[key], dtype=np.int64) for key in FIELDS))
@@ -56,4 +59,6 @@ def read_episodes(path: str | Path, sources: LabeledTexts | Sequence[LabeledText
     if hashes != [texts.fingerprint() for texts in own]:
         names = ", ".join(texts.name for texts in own)
         raise EpisodeError(f"{Path(path).name}: written for other texts than {names}. Draw the episodes anew.")
+    if spec is not None and written != str(spec):
+        raise EpisodeError(f"{Path(path).name}: written for {written}, not {spec}. Ask for the same, or draw anew.")
     return episodes

@@ -36,7 +36,9 @@ def examine_classes(sheet: Sheet) -> list[Finding]:
         "Say what they mean (label_descriptions, or fewtext fit --labels): it counts as one more text of their class."
     )
     biggest = f"The largest class, {rising[-1]}, has {most:,} texts: prefer macro-F1, or take as many of each."
+    one = [_sized(names[0], most)] if len(names) == 1 else []
     return [
+        *found("only one class", "error", "Fit needs two. Is this the right label column, and all of the file?", one),
         *found("classes only in held-out texts", "error", "No answer can be right: correct or drop them.", unknown),
         *_misspelt(sizes + held),
         *found(f"classes of fewer than {FEW} texts", severity, "Label more of them.", small),

@@ -8,10 +8,12 @@ from typing import Annotated, Literal
 
 import tyro
 
+from fewtext.artifact import LAYOUT
 from fewtext.classifier import FewShotClassifier
 from fewtext.data.load import load_texts
 from fewtext.data.stream import stream_texts
 from fewtext.distillation import distill as distilled
+from fewtext.errors import DataError
 from fewtext.jobs.measure import measure
 from fewtext.jobs.options import check_artifact_folder
 from fewtext.jobs.push import result_facts
@@ -62,6 +64,8 @@ def distill(options: Distill) -> tuple[FewShotClassifier, list[Row]]:
         LearnerError: a parameter that cannot be.
     """
     check_artifact_folder(options.out)
+    if (options.out / LAYOUT.texts).exists():
+        raise DataError(f"{options.out} holds texts that would be lost. Choose another --out.")
     held_out = None if options.test is None else load_texts(options.test)
     teachers = [FewShotClassifier.from_pretrained(name) for name in (options.classifier, *options.also)]
     texts = stream_texts(options.file, text_column=options.text_column)

@@ -16,6 +16,7 @@ from fewtext.classifier.editing import refit_advice
 from fewtext.data.load import load_texts
 from fewtext.data.texts import readable
 from fewtext.errors import DataError
+from fewtext.jobs.options import check_artifact_folder
 
 NEAR = 0.8  # likeness from which on a new class may be another misspelt: card_lost and card_stolen are less alike
 EDITS = "forget remove relabel remove_class rename_class merge add add_from add_class refit".split()
@@ -77,6 +78,8 @@ def edit(options: Edit) -> tuple[dict[str, Any], str]:
     folder = options.out or Path(options.classifier)
     if not (options.dry_run or options.out or folder.is_dir()):
         raise DataError(f"{options.classifier}: on the hub nothing is edited. Give --out a folder, and push it then.")
+    if options.out and not options.dry_run:
+        check_artifact_folder(options.out)
     before = FewShotClassifier.from_pretrained(options.classifier)
     classifier = FewShotClassifier.from_pretrained(options.classifier)
     logger.addFilter(_is_no_advice)

@@ -10,20 +10,20 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from fewtext.artifact import LAYOUT
+from fewtext.artifact.writing import check_style
+from fewtext.bases import load_base
 from fewtext.classifier import FewShotClassifier
 from fewtext.data.checks import checked_label
 from fewtext.data.load import load_texts, read_rows
 from fewtext.data.texts import LabeledTexts
 from fewtext.errors import DataError
+from fewtext.jobs.fit_checks import ROW_SPLITS, check_fit, check_known
 from fewtext.jobs.measure import certainty_rows, labels_of, measure, measure_onnx, reading_rows
-from fewtext.jobs.options import check_artifact_folder, check_folder
 from fewtext.jobs.pictures import draw_pictures
 from fewtext.jobs.push import data_facts, result_facts
+from fewtext.nn.pretrained import best_local_base
 from fewtext.nn.tokens import TokenReport
 from fewtext.results import Row, write_results
-
-ROW_SPLITS = ("train", "validation", "test")  # that can be held out
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def fit(options: Fit) -> tuple[FewShotClassifier, list[Row]]:
         EncoderError: no usable base.
         LearnerError: a parameter that cannot be.
     """
-    source = _source(options)
+    source = check_fit(options)
     reading: dict[str, Any] = {
         "text_column": options.text_column,
         "label_column": options.label_column,
@@ -116,6 +116,8 @@ def fit(options: Fit) -> tuple[FewShotClassifier, list[Row]]:
     names = options.calibrate, options.test
     further, held_out = (None if name is None else _held_out(options, name, reading) for name in names)
     listed = None if options.labels is None else _listed(options.labels)
+    if further is not None:
+        check_known(further, texts.classes if listed is None else listed)
     classifier = FewShotClassifier(
         options.base,
         method=options.method,
@@ -128,6 +130,8 @@ def fit(options: Fit) -> tuple[FewShotClassifier, list[Row]]:
         coverage=options.coverage,
         windows=options.windows,
     )
+    if options.style == "adapter":
+        check_style(load_base(options.base or best_local_base()).encoder, options.style)
     start = time.perf_counter()
     said = {text: texts.paraphrases[text] for text in texts.texts if text in texts.paraphrases}
     labels = labels_of(texts, options.separator, several=bool(options.separator))
@@ -160,32 +164,6 @@ def fit(options: Fit) -> tuple[FewShotClassifier, list[Row]]:
     return classifier, rows
 
 
-def _source(options: Fit) -> str:
-    """Return what there is to fit to: the texts, or else the list of classes.
-
-    Raises:
-        DataError: neither, options that do not go together, or no folder to write to.
-    """
-    check_artifact_folder(options.out)
-    if options.pictures is not None:
-        check_folder(options.pictures, "--pictures")
-    _check_splits(options)
-    source = options.data if options.data is not None else options.labels
-    if source is None:
-        raise DataError("neither texts nor classes to fit to. Name a file with texts, or list classes with --labels.")
-    if options.pictures is not None and None in (options.data, options.test):
-        raise DataError("--pictures show what is found on --test, beside the texts fitted to. Name both.")
-    if options.pictures is not None and options.separator:
-        raise DataError(
-            "--pictures are of texts with one label each, so they cannot stand with --separator. Drop one."
-        )
-    if not options.include_texts and (options.out / LAYOUT.texts).exists():
-        raise DataError(
-            f"{options.out} holds texts that would be lost. Add --include-texts, or choose another --out."
-        )
-    return source
-
-
 def _texts(options: Fit, source: str, reading: dict[str, Any]) -> LabeledTexts:
     """Return the texts to fit to; none where only classes are given."""
     if options.data is None:
@@ -205,19 +183,6 @@ def _held_out(options: Fit, name: str, reading: dict[str, Any]) -> LabeledTexts:
     if not len(found):
         raise DataError(f"{found.name}: all texts are out of scope. Add some that have a class.")
     return found
-
-
-def _check_splits(options: Fit) -> None:
-    """Raise where rows of the data that are held out would be fitted to, or be both calibrated and measured on."""
-    held_out = (options.calibrate, options.test) if options.data is not None else ()
-    named = [name for name in held_out if name in ROW_SPLITS]
-    if named and options.split is None:
-        raise DataError(
-            f"{options.data}: without --split its {named[0]!r} rows would be fitted to, too. "
-            "Add --split train, or what else to fit to."
-        )
-    if len({options.split, *named}) <= len(named):
-        raise DataError("--split, --calibrate and --test must name different row splits. Change one of them.")
 
 
 def _listed(source: str) -> dict[str, str]:

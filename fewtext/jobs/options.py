@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,15 +74,22 @@ def check_folder(folder: Path, option: str = "--out") -> None:
     there = next(place for place in (folder, *folder.parents) if place.exists())
     if not there.is_dir():
         raise DataError(f"{there}: a file is there, and a folder is needed. Choose another {option}.")
+    try:
+        with tempfile.TemporaryDirectory(dir=there):
+            pass
+    except OSError as error:
+        raise DataError(f"{there}: cannot be written to ({error.strerror}). Choose another {option}.") from error
 
 
 def check_artifact_folder(folder: Path) -> None:
     """Raise a DataError where an artifact cannot be saved, as saving itself would, but too late."""
     check_folder(folder)
+    check_folder(folder.resolve().parent)  # where it gets its name
     if folder.exists() and any(folder.iterdir()) and not (folder / LAYOUT.description).is_file():
         raise DataError(f"{folder}: not empty and not a fewtext artifact. Choose another --out.")
-    if folder.exists() and folder.samefile(Path()):
-        raise DataError(f"{folder}: the folder you are in cannot be replaced. Choose another --out.")
+    if folder.exists() and (folder.samefile(Path()) or os.path.ismount(folder)):
+        what = "a mount point" if os.path.ismount(folder) else "the folder you are in"
+        raise DataError(f"{folder}: {what} cannot be replaced. Choose another --out.")
 
 
 def check_file(out: Path, source: str | None) -> None:
@@ -88,5 +97,7 @@ def check_file(out: Path, source: str | None) -> None:
     check_folder(out.parent)
     if out.is_dir():
         raise DataError(f"{out}: a folder is there. Give --out the name of a file.")
+    if out.exists() and not out.is_file():
+        raise DataError(f"{out}: no ordinary file, and would be replaced by one. Choose another --out.")
     if source is not None and out.resolve().is_relative_to(Path(source).resolve()):
         raise DataError(f"{out}: this would change what is read from {source}. Choose another --out.")

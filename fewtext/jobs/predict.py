@@ -88,8 +88,8 @@ def predict(options: Predict) -> str | None:
     form = form_of(options.out, "jsonl" if options.json else options.format)
     if options.out is not None:
         check_file(options.out, options.file)
-    if options.shard < 1:
-        raise PredictionError(f"shard={options.shard}: at least one text at a time.")
+    if options.shard < 1 or options.top < 1:
+        raise PredictionError(f"shard={options.shard}, top={options.top}: at least one text and one label at a time.")
     # A process that is done waits for the others as long as they need, which the default timeouts do not allow.
     accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=30))])
     if accelerator.num_processes > 1 and None in (options.file, options.out):
@@ -152,8 +152,11 @@ def _to_file(answers: Answers, options: Predict, out: Path, accelerator: Acceler
     shards = [parts / f"{number:06d}.{answers.form}" for number in range(-(-count // options.shard))]
     with only_writer(parts) if main else nullcontext():
         if main:
+            for left in () if (parts / RUN).exists() else parts.glob(f"[0-9]*.{answers.form}"):
+                left.unlink()  # nothing says whose it is
             with whole_or_absent(parts / RUN) as staging:
                 write_json(staging, identity)
+        accelerator.wait_for_everyone()
         missing = {number for number, place in enumerate(shards) if not place.exists()}
         accelerator.wait_for_everyone()
         start = time.perf_counter()
@@ -166,6 +169,8 @@ def _to_file(answers: Answers, options: Predict, out: Path, accelerator: Acceler
         seconds = time.perf_counter() - start
         if main:
             join(shards, out, answers.form)
+            for place in shards:
+                place.unlink()  # before what says whose they are
             shutil.rmtree(parts, ignore_errors=True)  # a lock file that is in use stays on Windows
     accelerator.end_training()
     new = sum(min(options.shard, count - number * options.shard) for number in missing)

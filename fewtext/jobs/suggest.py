@@ -32,7 +32,8 @@ class Suggest:
             doubtful, `unknown` looks for classes that are not there yet.
         text_column: column of the texts in a table.
         seed: of the random choice from more than 8,192 texts.
-        out: a csv file to write, with the columns text, label (the best guess, to be corrected), reason and row.
+        out: a csv file to write, with the columns text, label (the best guess, to be corrected, several
+            with `;`), reason and row.
         json: print as JSON.
     """
 
@@ -69,5 +70,7 @@ def suggest(options: Suggest) -> list[Candidate]:
         with whole_or_absent(options.out) as staging, staging.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["text", "label", "reason", "row"])
-            writer.writerows([own.text, *own.between[:1], own.reason, own.row] for own in found)
+            guesses = classifier.predict([own.text for own in found]).tolist() if found else []
+            labels = (";".join(map(str, own)) for own in guesses) if classifier.several_ else guesses
+            writer.writerows([own.text, label, own.reason, own.row] for own, label in zip(found, labels, strict=True))
     return found

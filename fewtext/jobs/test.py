@@ -62,7 +62,7 @@ def test(options: Test) -> list[Row]:
             sampler = EpisodeSampler(texts, options.episodes.spec(), seed=options.seed)
             write_episodes(options.episodes_file, sampler, options.number)
         accelerator.wait_for_everyone()
-        episodes = read_episodes(options.episodes_file, texts)
+        episodes = read_episodes(options.episodes_file, texts, options.episodes.spec())
     rows = meta_test(
         learner,
         texts,
@@ -77,8 +77,10 @@ def test(options: Test) -> list[Row]:
     folder = options.out or (Path(options.learner) if is_artifact(options.learner) else Path("runs/test"))
     if accelerator.is_main_process:
         place = "+".join(Path(card).stem for card in options.data.card)
-        shots = options.episodes.shots
-        write_results(folder / f"test-{place}-{options.data.split}-{shots}-shot.json", rows)
+        kind = "" if options.part == "test" else f"-{options.part}"
+        kind += "" if options.episodes.ways == Episodes.ways else f"-{options.episodes.ways}-way"
+        name = f"test-{place}-{options.data.split}{kind}-{options.episodes.shots}-shot.json"
+        write_results(folder / name, rows)
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return rows

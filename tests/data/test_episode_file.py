@@ -52,6 +52,13 @@ def test_the_file_says_how_it_was_drawn_and_holds_no_text(sampler, tmp_path):
     assert not any(text in written for texts in sampler.sources for text in texts.texts)
 
 
+def test_episodes_of_another_kind_are_refused(toy, tmp_path):
+    path = write_episodes(tmp_path / "episodes.json", EpisodeSampler(toy, EpisodeSpec(2, 1, 1)), 1)
+    assert len(read_episodes(path, toy, EpisodeSpec(2, 1, 1))) == 1
+    with pytest.raises(EpisodeError, match=r"episodes.json: written for 2-way 1-shot, 1 queries, not 3-way 1-shot"):
+        read_episodes(path, toy, EpisodeSpec(3, 1, 1))
+
+
 def test_texts_that_changed_are_refused(toy, tmp_path):
     path = write_episodes(tmp_path / "episodes.json", EpisodeSampler(toy, EpisodeSpec(2, 1, 1)), 1)
     with pytest.raises(EpisodeError, match=r"episodes.json: written for other texts than toy"):

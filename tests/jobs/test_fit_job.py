@@ -8,7 +8,10 @@ import pytest
 
 from fewtext import FewShotClassifier
 from fewtext.artifact import LAYOUT
+from fewtext.classifier import fitted
+from fewtext.classifier.certainty import certainty
 from fewtext.cli import main
+from fewtext.jobs import measure as measuring
 
 ROWS = [
     ("where is my card", "card"),
@@ -270,8 +273,10 @@ def test_texts_that_were_saved_are_not_lost(fit, data, out, monkeypatch):
         ("{data} --labels missing.csv", "missing.csv: no such file"),
         ("{data} --test missing.csv", "missing.csv: no such file"),
         ("{data} --calibrate {data}", "6 texts cannot guarantee coverage=0.95"),
-        ("{data} --calibrate {strange}", "label 'loan' is no class of this classifier"),
-        ("{data} --separator ; --calibrate {data}", "may have several labels"),
+        ("{data} --calibrate {strange}", "label 'loan' is no class of what is fitted"),
+        ("{data} --separator ; --calibrate {data}", "--calibrate is for texts with one label each"),
+        ("{data} --onnx fp32 --style adapter", "--onnx exports all weights, so it cannot stand with --style adapter"),
+        ("{data} --style adapter", "names its base, and this one is a folder that no hub knows"),
         ("{data} --test {strange} --out-of-scope-label loan", "strange.csv: all texts are out of scope"),
         ("{strange} --out-of-scope-label loan --shots 2", "no texts"),
         ("{data} --shots -1", "intents.csv: -1 texts of each class cannot be drawn"),
@@ -291,6 +296,23 @@ def test_what_goes_wrong_is_said_in_one_line(arguments, message, fit, data, out,
     assert code == 1
     assert message in said.splitlines()[-1]
     assert not out.exists()
+
+
+def test_an_extra_that_is_missing_is_asked_for_before_anything_is_fitted(fit, data, monkeypatch):
+    monkeypatch.setattr("fewtext.jobs.fit_checks.find_spec", lambda name: None)
+    monkeypatch.setattr(FewShotClassifier, "fit", None)
+    for given, extra in ((["--onnx", "fp32"], "onnx"), (["--test", data, "--pictures", "p"], "plots")):
+        code, _, said = fit(data, *given)
+        assert (code, f"pip install 'fewtext[{extra}]'" in said) == (1, True)
+
+
+def test_what_is_known_of_certainty_is_not_timed_as_answering(tiny, toy, monkeypatch):
+    classifier, done = FewShotClassifier(tiny).fit(toy.texts, [toy.classes[n] for n in toy.labels]), []
+    clock = measuring.time.perf_counter
+    monkeypatch.setattr(fitted, "certainty", lambda *given: done.append("certain") or certainty(*given))
+    monkeypatch.setattr(measuring.time, "perf_counter", lambda: done.append("clock") or clock())
+    measuring.measure(classifier, toy)
+    assert done.index("certain") < done.index("clock")
 
 
 @pytest.mark.parametrize(

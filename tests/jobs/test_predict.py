@@ -288,8 +288,25 @@ def test_what_is_read_is_not_replaced(folder, tmp_path, monkeypatch, capsys):
             assert main([*command, "--out", out]) == 1
             said = f"{out}: this would change what is read from {source}. Choose another --out."
             assert said in capsys.readouterr().err
-    assert path.read_text() == "text\nwhere is my card\n"
+    os.mkfifo("pipe.csv")
+    assert main(["predict", str(folder), "x", "--out", "pipe.csv"]) == 1
+    assert "pipe.csv: no ordinary file" in capsys.readouterr().err
+    assert main(["predict", str(folder), "x", "--out", "link.csv"]) == 0  # what a link leads to is replaced
+    assert (tmp_path / "link.csv").is_symlink()
+    assert path.read_text().startswith("text,label")
+    path.write_text("text\nwhere is my card\n")
     assert [place.name for place in path.parent.iterdir()] == ["a.csv"]
+
+
+def test_parts_that_are_nobodys_are_not_taken_for_answers(job, tmp_path, capsys):
+    out = tmp_path / "a.csv"
+    parts = tmp_path / "a.csv.parts"
+    parts.mkdir()
+    (parts / "000000.csv").write_text("OLD,x,1,x,known\n")
+    assert main([*job, "--out", str(out)]) == 0
+    assert "OLD" not in out.read_text("utf-8")
+    assert "earlier run" not in capsys.readouterr().err
+    assert not list(parts.glob("0*"))
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet", "a.txt", None])
