@@ -96,7 +96,11 @@ def text_of(cells: Cells) -> str:
     for place, methods in cells.items():
         for name, runs in methods.items():
             score, f1, fit, speed, memory = (row_of("", runs, measure) for measure in MEASURES)
-            costs = [f"{fit.value:.3g}", f"{speed.value:.0f}", f"{memory.value:,.0f}"]
+            costs = [
+                f"{fit.value:.3g}" if fit.value < 100 else f"{fit.value:,.0f}",
+                f"{speed.value:.0f}",
+                f"{memory.value:,.0f}",
+            ]
             numbers = [percent(score), percent(f1), *(costs if timed(runs) else map("({})".format, costs))]
             label = f"**{place}/{name}**" if is_ours(name) else f"{place}/{name}"
             measures.append(f"| {label} | {' | '.join(numbers)} | {score.n} |")
