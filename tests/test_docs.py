@@ -99,6 +99,7 @@ def test_the_guide_of_the_classifier_runs_from_top_to_bottom(tmp_path, monkeypat
     assert (tmp_path / "to-label.csv").read_text("utf-8").startswith("text,label,reason,row\n")
 
 
+@pytest.mark.slow  # it trains two learners
 def test_the_page_on_learners_runs_from_top_to_bottom(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_page("recipes/learners.md", run_here)
