@@ -1,4 +1,4 @@
-"""The whole road on the embedded corpus, in about three minutes on two cores and without a model hub.
+"""The whole road on the embedded corpus, in two to three minutes on two cores and without a model hub.
 
     python recipes/demo.py
 
