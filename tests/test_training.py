@@ -212,7 +212,8 @@ def test_two_processes_train_the_same_weights_on_the_same_episodes(toy, tiny_fol
     assert [entry[0] for entry in first["validations"]] == [entry[0] for entry in alone["validations"]]
 
 
-@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow  # each process imports torch
+@pytest.mark.parametrize("processes", [2, 4])
 def test_deterministic_runs_on_several_processes_have_the_bits_of_one(toy, tiny_folder, tmp_path, processes):
     runs = [launched(number, tiny_folder, toy, tmp_path, deterministic=True)[0] for number in (1, processes)]
     for run in runs[1:]:

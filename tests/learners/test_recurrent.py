@@ -211,6 +211,7 @@ def bandit(monkeypatch):
     return module
 
 
+@pytest.mark.slow  # it trains a learner from scratch
 def test_it_learns_to_learn_and_earns_more_than_linear_bandits_on_unseen_classes(minilm, bandit):
     parts = class_disjoint(load_texts("everyday"), seed=1)
     seen, unseen = parts["train"].at_most(9), parts["validation"].at_most(14)
