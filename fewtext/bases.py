@@ -67,7 +67,7 @@ def load_base(base: str | Path | Encoder | MetaLearner) -> MetaLearner:
     if isinstance(base, Encoder):
         return Prototypical(base).eval()
     name, folder = str(base), Path(str(base))
-    written = max((own.stat().st_mtime_ns for own in folder.iterdir()), default=0) if folder.is_dir() else 0
+    written = max((own.lstat().st_mtime_ns for own in folder.iterdir()), default=0) if folder.is_dir() else 0
     if _loaded.get(name, (None,))[0] != written:
         _loaded[name] = written, _load(name)
     return _loaded[name][1]

@@ -32,7 +32,7 @@ from fewtext.artifact.verify import (
     sign,
     unusable,
 )
-from fewtext.artifact.writing import check_style, write_adapter_style, write_merged_style
+from fewtext.artifact.writing import check_place, check_style, write_adapter_style, write_merged_style
 from fewtext.errors import ArtifactError, HubError
 from fewtext.files import fill, read_tensors, replace_folder, write_json, write_tensors
 from fewtext.learners import MetaLearner, learner_class
@@ -91,10 +91,7 @@ class Artifact:
         """
         given, folder, style = Path(folder), Path(folder).resolve(), style or self.style
         check_style(self.learner.encoder, style)
-        if not (folder / LAYOUT.description).is_file() and (folder.is_file() or any(folder.glob("*"))):
-            raise ArtifactError(f"{folder}: not empty and not a fewtext artifact. Choose another folder.")
-        if folder.exists() and folder.samefile(Path()):  # a shell would stay behind in the older one
-            raise ArtifactError(f"{folder}: the folder you are in cannot be replaced. Change to another one first.")
+        check_place(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
             staging = Path(place) / folder.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,16 @@ from fewtext.learners import MetaLearner, learner_class
 from fewtext.nn.encoder import Encoder
 from fewtext.nn.merge import merged
 from fewtext.nn.pretrained import FILES
+
+
+def check_place(folder: Path) -> None:
+    """Raise an ArtifactError where an artifact cannot get a folder's place."""
+    if not (folder / LAYOUT.description).is_file() and (folder.is_file() or any(folder.glob("*"))):
+        raise ArtifactError(f"{folder}: not empty and not a fewtext artifact. Choose another folder.")
+    if folder.exists() and folder.samefile(Path()):  # a shell would stay behind in the older one
+        raise ArtifactError(f"{folder}: the folder you are in cannot be replaced. Change to another one first.")
+    if os.path.ismount(folder):
+        raise ArtifactError(f"{folder}: a mount point cannot be replaced. Choose a folder in it.")
 
 
 def check_style(encoder: Encoder, style: Style) -> None:

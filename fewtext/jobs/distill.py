@@ -59,7 +59,7 @@ def distill(options: Distill) -> tuple[FewShotClassifier, list[Row]]:
     """Distil and save a classifier; returns it with what was measured.
 
     Raises:
-        ArtifactError: no such classifier.
+        ArtifactError: no such classifier, or something in the place of the new one that is not to be replaced.
         DataError: texts that cannot be read or used, teachers of different classes, or no folder to write to.
         LearnerError: a parameter that cannot be.
     """

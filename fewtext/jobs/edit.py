@@ -72,7 +72,7 @@ def edit(options: Edit) -> tuple[dict[str, Any], str]:
     """Edit and save; returns what changed and hints on it, as plain data and in words.
 
     Raises:
-        ArtifactError: no such classifier.
+        ArtifactError: no such classifier, or something in the place of the new one that is not to be replaced.
         DataError: saved without its texts, a text or a class that is not there, or no folder to write to.
     """
     folder = options.out or Path(options.classifier)

@@ -101,6 +101,7 @@ def fit(options: Fit) -> tuple[FewShotClassifier, list[Row]]:
     """Fit and save a classifier; returns it with what was measured.
 
     Raises:
+        ArtifactError: something in the place of the classifier that is not to be replaced.
         DataError: options that do not go together, or texts or labels that cannot be read or used.
         EncoderError: no usable base.
         LearnerError: a parameter that cannot be.

@@ -21,6 +21,7 @@ def check_fit(options: Fit) -> str:
     """Return what there is to fit to: the texts, or else the list of classes.
 
     Raises:
+        ArtifactError: something in the place of the classifier that is not to be replaced.
         DataError: neither, options that do not go together, an extra that is missing, or no folder to write to.
     """
     check_artifact_folder(options.out)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from fewtext.artifact import LAYOUT
+from fewtext.artifact.writing import check_place
 from fewtext.data.card import DataCard
 from fewtext.data.load import load_texts
 from fewtext.data.sampler import EpisodeSpec, parse_count
@@ -70,10 +69,8 @@ class Episodes:
 
 
 def check_folder(folder: Path, option: str = "--out") -> None:
-    """Raise a DataError where a file stands in the place of a folder that is to be written."""
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    if not there.is_dir():
-        raise DataError(f"{there}: a file is there, and a folder is needed. Choose another {option}.")
+    """Raise a DataError where a folder cannot be written to, or made."""
+    there = _existing(folder, option)
     try:
         with tempfile.TemporaryDirectory(dir=there):
             pass
@@ -82,14 +79,15 @@ def check_folder(folder: Path, option: str = "--out") -> None:
 
 
 def check_artifact_folder(folder: Path) -> None:
-    """Raise a DataError where an artifact cannot be saved, as saving itself would, but too late."""
-    check_folder(folder)
-    check_folder(folder.resolve().parent)  # where it gets its name
-    if folder.exists() and any(folder.iterdir()) and not (folder / LAYOUT.description).is_file():
-        raise DataError(f"{folder}: not empty and not a fewtext artifact. Choose another --out.")
-    if folder.exists() and (folder.samefile(Path()) or os.path.ismount(folder)):
-        what = "a mount point" if os.path.ismount(folder) else "the folder you are in"
-        raise DataError(f"{folder}: {what} cannot be replaced. Choose another --out.")
+    """Raise where an artifact cannot be saved, before any work.
+
+    Raises:
+        ArtifactError: what is there is not to be replaced.
+        DataError: a file is in the way, or nothing can be written.
+    """
+    _existing(folder, "--out")
+    check_place(folder)
+    check_folder(folder.resolve().parent)  # written beside its place, and renamed
 
 
 def check_file(out: Path, source: str | None) -> None:
@@ -101,3 +99,11 @@ def check_file(out: Path, source: str | None) -> None:
         raise DataError(f"{out}: no ordinary file, and would be replaced by one. Choose another --out.")
     if source is not None and out.resolve().is_relative_to(Path(source).resolve()):
         raise DataError(f"{out}: this would change what is read from {source}. Choose another --out.")
+
+
+def _existing(folder: Path, option: str) -> Path:
+    """Return the folder, or the nearest one above it that is there; raises a DataError where it is a file."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        raise DataError(f"{there}: a file is there, and a folder is needed. Choose another {option}.")
+    return there

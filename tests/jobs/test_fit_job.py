@@ -320,8 +320,8 @@ def test_what_is_known_of_certainty_is_not_timed_as_answering(tiny, toy, monkeyp
     [
         ("intents.csv", "intents.csv: a file is there, and a folder is needed. Choose another --out."),
         ("intents.csv/mine", "intents.csv: a file is there, and a folder is needed. Choose another --out."),
-        ("", "not empty and not a fewtext artifact. Choose another --out."),
-        ("here", "the folder you are in cannot be replaced. Choose another --out."),
+        ("", "not empty and not a fewtext artifact. Choose another folder."),
+        ("here", "the folder you are in cannot be replaced. Change to another one first."),
     ],
 )
 def test_where_nothing_can_be_saved_nothing_is_fitted(
